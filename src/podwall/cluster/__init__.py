@@ -1,0 +1,1 @@
+"""The cluster as it is: events, incremental state and frozen snapshots."""

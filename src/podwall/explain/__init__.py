@@ -1,0 +1,1 @@
+"""Why: a decision, the way through the chains and what differs, as tables or JSON."""

@@ -1,0 +1,1 @@
+"""The lab: pods as network namespaces, real packets, on one machine."""

@@ -1,0 +1,1 @@
+"""Files in, objects out: YAML and JSON manifests, workloads, and what is wrong with them."""

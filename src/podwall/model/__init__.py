@@ -1,0 +1,1 @@
+"""Values: addresses, selectors, policies, objects and flows, and their decoding."""

@@ -1,0 +1,249 @@
+"""The ruleset: sets, chains and rules as data, without any backend's words.
+
+The compiler makes it, the simulator runs packets through it, the diff compares it with what the
+kernel holds, and the backends render it. Values compare by meaning: two rules are equal when the
+kernel would treat them alike and they carry the same comment.
+
+Invariants, which :func:`podwall.ruleset.validate.validate` checks: every set and chain that a rule
+names exists, jumps form no cycle, and names fit the kernel's limits.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from podwall.model.net import Address, Cidr, Family, PortRange, Protocol
+from podwall.model.policy import Direction, RuleId
+
+
+class SetType(enum.Enum):
+    """The kinds of ipset that podwall uses; the value is ipset(8)'s word."""
+
+    HASH_IP = "hash:ip"
+    HASH_NET = "hash:net"
+    HASH_IP_PORT = "hash:ip,port"
+    HASH_IP_PORT_IP = "hash:ip,port,ip"
+
+
+class Net(msgspec.Struct, frozen=True, order=True, gc=False):
+    """A member of a ``hash:net`` set: the longest prefix decides, ``nomatch`` makes it a hole."""
+
+    cidr: Cidr
+    nomatch: bool = False
+
+
+class AddressPort(msgspec.Struct, frozen=True, order=True, gc=False):
+    """A member of a ``hash:ip,port`` set."""
+
+    address: Address
+    protocol: Protocol
+    port: int
+
+
+Member: TypeAlias = Address | Net | AddressPort
+
+
+class SetRole(enum.Enum):
+    """What a set is for. The role decides when its members change during an apply (see diff)."""
+
+    PEERS = "peers"
+    BLOCKS = "blocks"
+    NAMED_PORTS = "named ports"
+    CLASS = "class"
+    TREE = "tree"
+    ISOLATED = "isolated"
+    KNOWN = "known"
+    CUT = "cut"
+
+    @property
+    def dispatches(self) -> bool:
+        """Whether membership leads a pod to its rules rather than describing a peer."""
+        return self in (SetRole.CLASS, SetRole.TREE, SetRole.ISOLATED, SetRole.KNOWN)
+
+
+class IPSet(msgspec.Struct, frozen=True):
+    """A named set of one type and family.
+
+    ``title`` says in words what it holds. ``timeout`` is the default life of an entry in seconds;
+    a set that has one is filled while running and its members are never compared.
+    """
+
+    name: str
+    type: SetType
+    family: Family
+    role: SetRole
+    members: frozenset[Member] = frozenset()
+    title: str = ""
+    timeout: int | None = None
+
+
+class End(enum.Enum):
+    """Which address (and port) of a packet a match looks at; the value is the tools' word."""
+
+    SRC = "src"
+    DST = "dst"
+
+
+class MatchSet(msgspec.Struct, frozen=True):
+    """The packet's ``ends``, in order, are a member of the set (or not, if ``negated``)."""
+
+    set: str
+    ends: tuple[End, ...]
+    negated: bool = False
+
+
+class MatchProtocol(msgspec.Struct, frozen=True):
+    """The packet's IP protocol."""
+
+    protocol: Protocol
+
+
+class MatchPorts(msgspec.Struct, frozen=True):
+    """The destination port is in one of the ranges: at most 15 slots, a range takes two (S41).
+
+    Needs a :class:`MatchProtocol` of TCP, UDP or SCTP in the same rule.
+    """
+
+    ports: tuple[PortRange, ...]
+
+
+class MatchAddress(msgspec.Struct, frozen=True):
+    """The address at one end lies in a block."""
+
+    end: End
+    cidr: Cidr
+
+
+class MatchState(msgspec.Struct, frozen=True):
+    """The connection tracking state is one of ``states`` (sorted as iptables prints them)."""
+
+    states: tuple[str, ...]
+
+
+class MatchMidStream(msgspec.Struct, frozen=True):
+    """A TCP packet that does not open a connection. Needs MatchProtocol(TCP)."""
+
+
+class MatchLoopback(msgspec.Struct, frozen=True):
+    """The packet came in through the loopback interface."""
+
+
+class MatchNeighbourDiscovery(msgspec.Struct, frozen=True):
+    """One ICMPv6 type that has never crossed a router (hop limit 255, RFC 4861 section 6.1)."""
+
+    icmp_type: int
+
+
+class MatchSelf(msgspec.Struct, frozen=True):
+    """Source and destination address are equal (S44)."""
+
+
+Match: TypeAlias = (
+    MatchSet
+    | MatchProtocol
+    | MatchPorts
+    | MatchAddress
+    | MatchState
+    | MatchMidStream
+    | MatchLoopback
+    | MatchNeighbourDiscovery
+    | MatchSelf
+)
+
+
+class Return(msgspec.Struct, frozen=True):
+    """Back to the chain that was last entered by a jump."""
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Discard the packet."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """Discard the packet and tell its sender: by TCP reset, or by an ICMP error."""
+
+    tcp_reset: bool = False
+
+
+class Jump(msgspec.Struct, frozen=True):
+    """Go to ``chain`` and come back here on return."""
+
+    chain: str
+
+
+class Goto(msgspec.Struct, frozen=True):
+    """Go to ``chain`` and never come back here: a return there acts as if it were made here."""
+
+    chain: str
+
+
+Target: TypeAlias = Return | Drop | Reject | Jump | Goto
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """If all of ``matches`` hold, do ``target``. ``comment`` has at most 255 safe characters."""
+
+    target: Target
+    matches: tuple[Match, ...] = ()
+    comment: str = ""
+
+
+class ChainRole(enum.Enum):
+    """What a chain is for."""
+
+    ROOT = "root"
+    DISPATCH = "dispatch"
+    PROFILE = "profile"
+    DENY = "deny"
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """A chain of the filter table; ``title`` says in words what it decides."""
+
+    name: str
+    role: ChainRole
+    rules: tuple[Rule, ...] = ()
+    title: str = ""
+
+
+class Hook(enum.Enum):
+    """The built-in chains that podwall hangs a root chain on."""
+
+    INPUT = "INPUT"
+    FORWARD = "FORWARD"
+    OUTPUT = "OUTPUT"
+
+
+class FamilyRules(msgspec.Struct, frozen=True):
+    """Everything of one address family, by name in sorted order; ``hooks`` maps to root chains."""
+
+    family: Family
+    sets: Mapping[str, IPSet] = {}
+    chains: Mapping[str, Chain] = {}
+    hooks: Mapping[Hook, str] = {}
+
+
+class Ruleset(msgspec.Struct, frozen=True):
+    """What a node's kernel shall hold.
+
+    ``origins`` maps a rule comment to the policy rule that it came from, for attribution of errors
+    and for explanations; ``directions`` maps a profile chain's name to its direction.
+    """
+
+    v4: FamilyRules
+    v6: FamilyRules
+    origins: Mapping[str, RuleId] = {}
+    directions: Mapping[str, Direction] = {}
+
+    def family(self, family: Family) -> FamilyRules:
+        """The half of one address family."""
+        return self.v4 if family is Family.V4 else self.v6
+
+    @property
+    def families(self) -> tuple[FamilyRules, FamilyRules]:
+        """Both halves, IPv4 first."""
+        return self.v4, self.v6
