@@ -17,7 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from podwall.model.net import Address, Cidr, Family, PortRange, Protocol
-from podwall.model.policy import Direction, RuleId
+from podwall.model.policy import RuleId
 
 
 class SetType(enum.Enum):
@@ -230,14 +230,13 @@ class FamilyRules(msgspec.Struct, frozen=True):
 class Ruleset(msgspec.Struct, frozen=True):
     """What a node's kernel shall hold.
 
-    ``origins`` maps a rule comment to the policy rule that it came from, for attribution of errors
-    and for explanations; ``directions`` maps a profile chain's name to its direction.
+    ``origins`` maps the comment of a rule to the policy rule that it came from, for explanations
+    and for telling whose rules the kernel refused.
     """
 
     v4: FamilyRules
     v6: FamilyRules
     origins: Mapping[str, RuleId] = {}
-    directions: Mapping[str, Direction] = {}
 
     def family(self, family: Family) -> FamilyRules:
         """The half of one address family."""

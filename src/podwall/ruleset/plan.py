@@ -29,12 +29,14 @@ class HookJump(msgspec.Struct, frozen=True):
     """A rule in a built-in chain that leads to a chain of ours.
 
     ``index`` counts from 0 in the built-in chain; ``spec`` is the rule as the tool prints it,
-    without ``-A CHAIN``, so that exactly this rule can be deleted.
+    without ``-A CHAIN``, so that exactly this rule can be deleted. ``plain`` is false for a rule
+    that is not exactly the jump that podwall writes, one with a match of its own for example.
     """
 
     index: int
     chain: str
     spec: str
+    plain: bool = True
 
 
 class ObservedFamily(msgspec.Struct, frozen=True):

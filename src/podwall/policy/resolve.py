@@ -1,0 +1,296 @@
+"""From policies to what they mean for the pods of one node.
+
+:func:`resolve` finds the policies that select this node's pods and groups the pods into classes:
+pods that the same list of policies isolates in one direction, and for which the rules come out the
+same. A class is what the data path dispatches to, so a pod that comes or goes changes the members
+of its classes and nothing else, and an edited policy keeps its classes and changes what they lead
+to.
+
+Everything stays symbolic as long as it can: peers are still selectors and blocks here, with their
+members beside them, because the compiler names sets by meaning, not by members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, assert_never
+
+import msgspec
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.model.net import Address, Cidr, PortRange, Protocol, merge_ports
+from podwall.model.objects import Pod
+from podwall.model.policy import (
+    AllPortsOf,
+    AnyPeer,
+    AnyPort,
+    Direction,
+    IPBlock,
+    NamedPort,
+    NumberedPorts,
+    PodPeer,
+    Policy,
+    PolicyKey,
+    PolicyRule,
+    Port,
+    RuleId,
+)
+from podwall.policy.members import PodIndex
+
+
+class Peers(msgspec.Struct, frozen=True):
+    """The peers of a rule by kind, sorted and without duplicates; all empty means nobody (S12)."""
+
+    everyone: bool = False
+    pods: tuple[PodPeer, ...] = ()
+    blocks: tuple[IPBlock, ...] = ()
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """The ports of a rule.
+
+    ``everything`` stands for all protocols. ``numbers`` maps a protocol to merged ranges, or to
+    ``None`` for all its ports. ``names`` is left over for egress, where the peer says which number
+    a name is (S37); it is empty for ingress.
+    """
+
+    everything: bool = False
+    numbers: tuple[tuple[Protocol, tuple[PortRange, ...] | None], ...] = ()
+    names: tuple[NamedPort, ...] = ()
+
+
+class AllowRule(msgspec.Struct, frozen=True):
+    """A rule that allows: any of ``peers`` on any of ``ports``."""
+
+    id: RuleId
+    peers: Peers
+    ports: Ports
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """What one kind of policy says. Version 1 has one tier, which isolates and allows."""
+
+    isolated_by: tuple[PolicyKey, ...]
+    rules: tuple[AllowRule, ...]
+
+
+class EndpointPolicy(msgspec.Struct, frozen=True):
+    """What holds for an endpoint in one direction, as tiers in the order in which they decide."""
+
+    direction: Direction
+    tiers: tuple[Tier, ...]
+
+
+class EndpointClass(msgspec.Struct, frozen=True):
+    """Pods of this node that are isolated by equal lists of policies with equal results.
+
+    ``identity`` is what makes a pod a member: the policies by name, and for ingress the numbers
+    that their port names stand for on the pod. It stays the same when a policy's rules are edited.
+    """
+
+    identity: ClassIdentity
+    policy: EndpointPolicy
+    addresses: frozenset[Address]
+
+
+PortNumbers: TypeAlias = tuple[tuple[NamedPort, int | None], ...]
+
+
+class ClassIdentity(msgspec.Struct, frozen=True):
+    """What the members of a class have in common; see :class:`EndpointClass`."""
+
+    direction: Direction
+    policies: tuple[PolicyKey, ...]
+    port_numbers: PortNumbers
+
+
+PortMember: TypeAlias = tuple[Address, Protocol, int]
+
+
+class ResolvedNode(msgspec.Struct, frozen=True):
+    """All that the compiler needs to know about one node.
+
+    ``pod_members`` has an entry for each distinct ``Peers.pods``, ``port_members`` one for each
+    pair of ``Peers.pods`` and ``Ports.names``. ``known`` are the addresses within ``pod_cidrs``
+    that belong to some pod (S48).
+    """
+
+    name: str
+    pod_cidrs: tuple[Cidr, ...]
+    known: frozenset[Address]
+    classes: tuple[EndpointClass, ...]
+    pod_members: Mapping[tuple[PodPeer, ...], frozenset[Address]]
+    port_members: Mapping[tuple[tuple[PodPeer, ...], tuple[NamedPort, ...]], frozenset[PortMember]]
+
+
+def resolve(
+    snapshot: Snapshot, node: str, refused: frozenset[PolicyKey] = frozenset()
+) -> ResolvedNode:
+    """What the policies of ``snapshot`` mean for the pods of ``node``.
+
+    ``refused`` names policies that the kernel would not take: they isolate and allow nothing (S10).
+    """
+    index = PodIndex(snapshot)
+    local = [
+        pod for pod in snapshot.pods.values() if pod.node == node and snapshot.owned_addresses(pod)
+    ]
+    classes = _classes(snapshot, local, refused)
+    rules = [rule for each in classes for tier in each.policy.tiers for rule in tier.rules]
+    selected = {rule.peers.pods for rule in rules if rule.peers.pods}
+    named = {
+        (rule.peers.pods, rule.ports.names)
+        for rule in rules
+        if rule.peers.pods and rule.ports.names
+    }
+    known_node = snapshot.nodes.get(node)
+    pod_cidrs = known_node.pod_cidrs if known_node else ()
+    return ResolvedNode(
+        name=node,
+        pod_cidrs=pod_cidrs,
+        known=frozenset(
+            address for address in snapshot.owners if any(address in cidr for cidr in pod_cidrs)
+        ),
+        classes=classes,
+        pod_members={peers: index.addresses(peers) for peers in selected},
+        port_members={
+            (peers, names): _port_members(snapshot, index.pods(peers), names)
+            for peers, names in named
+        },
+    )
+
+
+def _classes(
+    snapshot: Snapshot, local: Iterable[Pod], refused: frozenset[PolicyKey]
+) -> tuple[EndpointClass, ...]:
+    by_namespace: dict[str, list[Policy]] = {}
+    for policy in snapshot.policies.values():
+        by_namespace.setdefault(policy.key.namespace, []).append(policy)
+    members: dict[ClassIdentity, list[Pod]] = {}
+    for pod in local:
+        selecting = [
+            policy
+            for policy in by_namespace.get(pod.key.namespace, ())
+            if policy.subject.matches(pod.labels)
+        ]
+        for direction in Direction:
+            isolating = [policy for policy in selecting if direction in policy.isolates]
+            if isolating:
+                identity = _identity(direction, isolating, pod)
+                members.setdefault(identity, []).append(pod)
+    return tuple(
+        EndpointClass(
+            identity=identity,
+            policy=_endpoint_policy(snapshot, identity, refused),
+            addresses=frozenset(each for pod in pods for each in snapshot.owned_addresses(pod)),
+        )
+        for identity, pods in members.items()
+    )
+
+
+def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> ClassIdentity:
+    names: set[NamedPort] = set()
+    if direction is Direction.INGRESS:
+        names = {
+            port
+            for policy in isolating
+            for rule in policy.ingress
+            for port in rule.ports
+            if isinstance(port, NamedPort)
+        }
+    ordered = sorted(names, key=lambda port: (port.protocol, port.name))
+    return ClassIdentity(
+        direction=direction,
+        policies=tuple(policy.key for policy in isolating),
+        port_numbers=tuple((port, number_of(pod, port)) for port in ordered),
+    )
+
+
+def number_of(pod: Pod, port: NamedPort) -> int | None:
+    """The number that a port name stands for on ``pod``; its first port of that name and protocol.
+
+    A name that resolves nowhere gives ``None`` and so allows nothing (S37).
+    """
+    for candidate in pod.ports:
+        if candidate.name == port.name and candidate.protocol is port.protocol:
+            return candidate.number
+    return None
+
+
+def _endpoint_policy(
+    snapshot: Snapshot, identity: ClassIdentity, refused: frozenset[PolicyKey]
+) -> EndpointPolicy:
+    numbers = dict(identity.port_numbers)
+    rules = tuple(
+        _allow_rule(rule, numbers)
+        for key in identity.policies
+        if key not in refused
+        for rule in snapshot.policies[key].rules(identity.direction)
+    )
+    return EndpointPolicy(identity.direction, (Tier(identity.policies, rules),))
+
+
+def _allow_rule(rule: PolicyRule, numbers: Mapping[NamedPort, int | None]) -> AllowRule:
+    return AllowRule(rule.id, _peers(rule), _ports(rule.ports, rule.id.direction, numbers))
+
+
+def _peers(rule: PolicyRule) -> Peers:
+    pods: set[PodPeer] = set()
+    blocks: set[IPBlock] = set()
+    for peer in rule.peers:
+        match peer:
+            case AnyPeer():
+                return Peers(everyone=True)
+            case PodPeer():
+                pods.add(peer)
+            case IPBlock():
+                blocks.add(peer)
+            case _:
+                assert_never(peer)
+    return Peers(
+        pods=tuple(sorted(pods, key=lambda each: each.sort_key)), blocks=tuple(sorted(blocks))
+    )
+
+
+def _ports(
+    ports: Iterable[Port], direction: Direction, numbers: Mapping[NamedPort, int | None]
+) -> Ports:
+    ranges: dict[Protocol, list[PortRange]] = {}
+    whole: set[Protocol] = set()
+    names: set[NamedPort] = set()
+    for port in ports:
+        match port:
+            case AnyPort():
+                return Ports(everything=True)
+            case AllPortsOf():
+                whole.add(port.protocol)
+            case NumberedPorts():
+                ranges.setdefault(port.protocol, []).append(port.ports)
+            case NamedPort() if direction is Direction.EGRESS:
+                names.add(port)
+            case NamedPort():
+                number = numbers[port]
+                if number is not None:
+                    ranges.setdefault(port.protocol, []).append(PortRange(number, number))
+            case _:
+                assert_never(port)
+    return Ports(
+        numbers=tuple(
+            (protocol, None if protocol in whole else merge_ports(ranges[protocol]))
+            for protocol in sorted(whole | ranges.keys())
+        ),
+        names=tuple(sorted(names, key=lambda each: (each.protocol, each.name))),
+    )
+
+
+def _port_members(
+    snapshot: Snapshot, pods: Iterable[Pod], names: tuple[NamedPort, ...]
+) -> frozenset[PortMember]:
+    members: set[PortMember] = set()
+    for pod in pods:
+        for name in names:
+            number = number_of(pod, name)
+            if number is not None:
+                members.update(
+                    (address, name.protocol, number) for address in snapshot.owned_addresses(pod)
+                )
+    return frozenset(members)

@@ -1,0 +1,137 @@
+"""Names of sets and chains: a prefix, a readable part and a hash of what the thing means.
+
+A name says what a thing is for, never what it holds at the moment: the hash of a peer set covers
+its selectors, not its members. So an unchanged thing is recognised after a restart, and a changed
+one is built beside the old. Names and labels come from users: only lower-case letters, digits,
+``.`` and ``-`` survive into a name, and the hash, not the readable part, tells things apart.
+
+Sets                                    Chains
+``PW4-p-…``  pods by selector           ``PW-FORWARD`` …  a root chain for each hook
+``PW4-b-…``  address blocks             ``PW-ingress``, ``PW-egress``  dispatch, by direction
+``PW4-n-…``  named ports                ``PW-ingress-13``  dispatch, a node of the tree
+``PW4-c-…``  pods under equal policies  ``PW-i-…``, ``PW-e-…``  a profile: what may pass
+``PW4-t-…``  a part of the tree         ``PW-deny``  what nothing allowed
+``PW4-isolated-in``, ``-out``, ``PW4-known``, ``PW4-cut``; ``PW6-`` likewise
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from podwall.errors import CompileError
+from podwall.model.net import Family
+from podwall.model.policy import Direction
+from podwall.ruleset.ir import Hook, SetRole
+
+CHAIN_LIMIT = 28
+"""Longest chain name that both iptables modes take, in characters (XT_EXTENSION_MAXNAMELEN - 1)."""
+
+SET_LIMIT = 31
+"""Longest set name, in characters (IPSET_MAXNAMELEN - 1)."""
+
+CHAIN_PREFIX = "PW-"
+DENY_CHAIN = "PW-deny"
+
+HASH_LENGTH = 13
+"""Characters of base32 in a name: 65 bits, so a chance collision is out of reach. One on purpose is
+expensive, and :class:`Namer` notices it."""
+
+_ROLE_LETTERS = {
+    SetRole.PEERS: "p",
+    SetRole.BLOCKS: "b",
+    SetRole.NAMED_PORTS: "n",
+    SetRole.CLASS: "c",
+    SetRole.TREE: "t",
+}
+_FIXED_SETS = {
+    "isolated-in": SetRole.ISOLATED,
+    "isolated-out": SetRole.ISOLATED,
+    "known": SetRole.KNOWN,
+    "cut": SetRole.CUT,
+}
+_SET_NAME = re.compile(r"PW[46]-(?:([pbnct])-.+|(isolated-in|isolated-out|known|cut))\Z", re.ASCII)
+_UNSAFE = re.compile(r"[^a-z0-9.]+")
+
+
+def digest(content: object) -> str:
+    """Hash the meaning of ``content``, a value whose ``repr`` tells it from every other value."""
+    raw = hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).digest()
+    return base64.b32encode(raw).decode("ascii").lower()[:HASH_LENGTH]
+
+
+def readable(text: str, length: int) -> str:
+    """At most ``length`` characters of ``text`` that are safe in a name."""
+    return _UNSAFE.sub("-", text[:200].lower()).strip("-.")[:length].rstrip("-.") or "x"
+
+
+class Namer:
+    """Gives names to contents, and keeps two different contents from sharing one.
+
+    One namer serves one compilation. Asking again for equal content gives the same name.
+    """
+
+    def __init__(self) -> None:
+        self._contents: dict[str, object] = {}
+
+    def set_name(self, family: Family, role: SetRole, title: str, content: object) -> str:
+        """Name of a set of ``family`` whose meaning is ``content``."""
+        prefix = f"PW{family.value}-{_ROLE_LETTERS[role]}-"
+        return self._name(prefix, title, content, SET_LIMIT)
+
+    def profile_name(self, direction: Direction, title: str, content: object) -> str:
+        """Name of the chain that decides for the pods of a profile."""
+        return self._name(f"PW-{direction.value[0]}-", title, content, CHAIN_LIMIT)
+
+    def _name(self, prefix: str, title: str, content: object, limit: int) -> str:
+        room = limit - len(prefix) - HASH_LENGTH - 1
+        stem = prefix + readable(title, room)
+        for attempt in range(1000):
+            salted = content if attempt == 0 else (attempt, content)
+            name = f"{stem}-{digest(salted)}"
+            if self._contents.setdefault(name, content) == content:
+                return name
+        raise CompileError(f"no free name for {stem}")
+
+
+def isolated_set(family: Family, direction: Direction) -> str:
+    """Name of the set of this node's pods that are isolated in ``direction``."""
+    return f"PW{family.value}-isolated-{'in' if direction is Direction.INGRESS else 'out'}"
+
+
+def known_set(family: Family) -> str:
+    """Name of the set of all of this node's pods."""
+    return f"PW{family.value}-known"
+
+
+def cut_set(family: Family) -> str:
+    """Name of the set of connections that were cut: server address and port, client address."""
+    return f"PW{family.value}-cut"
+
+
+def tree_set(family: Family, direction: Direction, path: str) -> str:
+    """Name of the set of pods below one node of the dispatch tree; ``path`` is made of digits."""
+    return f"PW{family.value}-t-{'in' if direction is Direction.INGRESS else 'out'}-{path}"
+
+
+def dispatch_chain(direction: Direction, path: str = "") -> str:
+    """Name of the chain of one node of the dispatch tree; the root has no path."""
+    root = f"{CHAIN_PREFIX}{direction.value}"
+    return f"{root}-{path}" if path else root
+
+
+def root_chain(hook: Hook) -> str:
+    """Name of the chain that a hook jumps to."""
+    return f"{CHAIN_PREFIX}{hook.value}"
+
+
+def set_role(name: str) -> SetRole | None:
+    """What a set of this name is for; ``None`` for a set that is not ours."""
+    match = _SET_NAME.match(name)
+    if match is None:
+        return None
+    letter, fixed = match.groups()
+    if fixed is not None:
+        return _FIXED_SETS[fixed]
+    return next(role for role, known in _ROLE_LETTERS.items() if known == letter)

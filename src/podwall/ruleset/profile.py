@@ -1,0 +1,177 @@
+"""Profiles: the chain that says what may pass for the pods of a class.
+
+A rule of a policy becomes one kernel rule for each protocol (and for each fifteen port slots) and
+each kind of peer. Ports are tested before sets: comparing a port costs a tenth of looking up an
+address. A packet that some rule allows returns to the root chain, for the other direction to judge;
+what nothing allowed goes on to the deny chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from podwall.model.net import Address, Family, PortRange
+from podwall.model.policy import Direction
+from podwall.policy.resolve import AllowRule, EndpointPolicy, Peers, Ports, ResolvedNode
+from podwall.ruleset import names
+from podwall.ruleset.blocks import block_members
+from podwall.ruleset.comments import rule_comment
+from podwall.ruleset.ir import (
+    AddressPort,
+    Chain,
+    ChainRole,
+    End,
+    Goto,
+    IPSet,
+    Match,
+    MatchPorts,
+    MatchProtocol,
+    MatchSet,
+    Return,
+    Rule,
+    SetRole,
+    SetType,
+)
+from podwall.ruleset.names import Namer
+
+MULTIPORT_SLOTS = 15
+"""Slots of one multiport match; a port takes one, a range two (S41)."""
+
+
+class ProfileCompiler:
+    """Compiles the profiles of one family and collects the peer sets that their rules name."""
+
+    def __init__(self, family: Family, node: ResolvedNode, namer: Namer) -> None:
+        self._family = family
+        self._node = node
+        self._namer = namer
+        self.sets: dict[str, IPSet] = {}
+
+    def compile_profile(self, policy: EndpointPolicy) -> Chain:
+        """The chain of one profile; its name comes from its meaning, equal in both families."""
+        tier = policy.tiers[0]
+        title = ", ".join(map(str, tier.isolated_by))
+        rules = [rule for each in tier.rules for rule in self._rules(each)]
+        return Chain(
+            name=self._namer.profile_name(policy.direction, tier.isolated_by[0].name, policy),
+            role=ChainRole.PROFILE,
+            rules=(*rules, Rule(Goto(names.DENY_CHAIN))),
+            title=f"{policy.direction.value} of pods isolated by {title}",
+        )
+
+    def _rules(self, rule: AllowRule) -> Iterator[Rule]:
+        comment = rule_comment(rule.id)
+        end = End.SRC if rule.id.direction is Direction.INGRESS else End.DST
+        for ports in _port_matches(rule.ports):
+            for peers in self._peer_matches(rule.peers, end):
+                yield Rule(Return(), (*ports, *peers), comment)
+        if rule.ports.names and rule.peers.pods:
+            named = self._named_port_set(rule.peers, rule.ports)
+            yield Rule(Return(), (MatchSet(named.name, (end, End.DST)),), comment)
+
+    def _peer_matches(self, peers: Peers, end: End) -> Iterator[tuple[Match, ...]]:
+        if peers.everyone:
+            yield ()
+            return
+        if peers.pods:
+            yield (MatchSet(self._pod_set(peers).name, (end,)),)
+        blocks = self._block_set(peers)
+        if blocks is not None:
+            yield (MatchSet(blocks.name, (end,)),)
+
+    def _pod_set(self, peers: Peers) -> IPSet:
+        members = self._node.pod_members[peers.pods]
+        return self._add(
+            IPSet(
+                name=self._namer.set_name(
+                    self._family, SetRole.PEERS, str(peers.pods[0].pods), peers.pods
+                ),
+                type=SetType.HASH_IP,
+                family=self._family,
+                role=SetRole.PEERS,
+                members=frozenset(each for each in members if each.family is self._family),
+                title="; ".join(map(str, peers.pods)),
+            )
+        )
+
+    def _block_set(self, peers: Peers) -> IPSet | None:
+        """The set of a union of blocks; ``None`` where it is empty in this family (S29)."""
+        members = block_members(self._family, peers.blocks)
+        if not members:
+            return None
+        blocks = tuple(each for each in peers.blocks if each.cidr.family is self._family)
+        return self._add(
+            IPSet(
+                name=self._namer.set_name(
+                    self._family, SetRole.BLOCKS, str(blocks[0].cidr), blocks
+                ),
+                type=SetType.HASH_NET,
+                family=self._family,
+                role=SetRole.BLOCKS,
+                members=members,
+                title="; ".join(map(str, blocks)),
+            )
+        )
+
+    def _named_port_set(self, peers: Peers, ports: Ports) -> IPSet:
+        members = self._node.port_members[peers.pods, ports.names]
+        return self._add(
+            IPSet(
+                name=self._namer.set_name(
+                    self._family,
+                    SetRole.NAMED_PORTS,
+                    ports.names[0].name,
+                    (peers.pods, ports.names),
+                ),
+                type=SetType.HASH_IP_PORT,
+                family=self._family,
+                role=SetRole.NAMED_PORTS,
+                members=frozenset(
+                    AddressPort(address, protocol, number)
+                    for address, protocol, number in members
+                    if address.family is self._family
+                ),
+                title=f"{', '.join(map(str, ports.names))} of {'; '.join(map(str, peers.pods))}",
+            )
+        )
+
+    def _add(self, ipset: IPSet) -> IPSet:
+        return self.sets.setdefault(ipset.name, ipset)
+
+
+def _port_matches(ports: Ports) -> Iterator[tuple[Match, ...]]:
+    """The matches for the numbers of a rule: one group for each protocol and each 15 slots."""
+    if ports.everything:
+        yield ()
+    for protocol, ranges in ports.numbers:
+        if ranges is None:
+            yield (MatchProtocol(protocol),)
+            continue
+        for group in pack_multiport(ranges):
+            yield MatchProtocol(protocol), MatchPorts(group)
+
+
+def pack_multiport(ports: Sequence[PortRange]) -> list[tuple[PortRange, ...]]:
+    """Pack port ranges into groups that one multiport match can hold.
+
+    A group has 15 slots; a port takes one, a range two (iptables-extensions(8)). Groups keep the
+    order and join back to ``ports``.
+    """
+    groups: list[tuple[PortRange, ...]] = []
+    group: list[PortRange] = []
+    used = 0
+    for port in ports:
+        slots = 1 if port.first == port.last else 2
+        if used + slots > MULTIPORT_SLOTS:
+            groups.append(tuple(group))
+            group, used = [], 0
+        group.append(port)
+        used += slots
+    if group:
+        groups.append(tuple(group))
+    return groups
+
+
+def of_family(addresses: frozenset[Address], family: Family) -> frozenset[Address]:
+    """The addresses of one family."""
+    return frozenset(each for each in addresses if each.family is family)

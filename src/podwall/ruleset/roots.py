@@ -1,0 +1,148 @@
+"""The fixed chains: what every packet meets first, and what becomes of a packet nothing allowed.
+
+Replies go first, before any dispatch, so an established connection pays for one match. Then the
+source is judged as the subject of egress, then the destination as the subject of ingress. There is
+no ACCEPT and no mark: what passes both returns to the built-in chain, where other programs' rules
+still have their say (S49).
+
+A node always reaches its pods (S42), so the OUTPUT hook only refuses the remains of connections
+that were cut: see :func:`cut_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from podwall.model.net import Cidr, Family, Protocol
+from podwall.model.policy import Direction
+from podwall.model.settings import DenyAction, Settings
+from podwall.ruleset import names
+from podwall.ruleset.ir import (
+    Chain,
+    ChainRole,
+    Drop,
+    End,
+    Goto,
+    Hook,
+    Jump,
+    MatchAddress,
+    MatchLoopback,
+    MatchMidStream,
+    MatchNeighbourDiscovery,
+    MatchProtocol,
+    MatchSelf,
+    MatchSet,
+    MatchState,
+    Reject,
+    Return,
+    Rule,
+)
+
+NEIGHBOUR_DISCOVERY_TYPES = (133, 134, 135, 136, 137)
+"""Router solicitation and advertisement, neighbour solicitation and advertisement, redirect."""
+
+_REPLY = Rule(Return(), (MatchState(("RELATED", "ESTABLISHED")),))
+
+
+def root_chains(
+    family: Family, settings: Settings, pod_cidrs: tuple[Cidr, ...]
+) -> dict[Hook, Chain]:
+    """The root chain for each hook that needs one."""
+    guarded = guarded_cidrs(family, settings, pod_cidrs)
+    cut = tuple(cut_rules(family)) if settings.cut_connections else ()
+    chains = {
+        Hook.FORWARD: Chain(
+            names.root_chain(Hook.FORWARD),
+            ChainRole.ROOT,
+            (
+                _REPLY,
+                *cut,
+                _isolated(family, Direction.EGRESS, Jump(names.dispatch_chain(Direction.EGRESS))),
+                *_unknown(family, End.SRC, guarded),
+                _isolated(family, Direction.INGRESS, Goto(names.dispatch_chain(Direction.INGRESS))),
+                *_unknown(family, End.DST, guarded),
+            ),
+            title="forwarded packets: from a pod, to a pod, or both",
+        )
+    }
+    if settings.judge_node_egress:
+        chains[Hook.INPUT] = Chain(
+            names.root_chain(Hook.INPUT),
+            ChainRole.ROOT,
+            (
+                Rule(Return(), (MatchLoopback(),)),
+                _REPLY,
+                _isolated(family, Direction.EGRESS, Goto(names.dispatch_chain(Direction.EGRESS))),
+                *_unknown(family, End.SRC, guarded),
+            ),
+            title="packets from a pod to this node",
+        )
+        if cut:
+            chains[Hook.OUTPUT] = Chain(
+                names.root_chain(Hook.OUTPUT),
+                ChainRole.ROOT,
+                (_REPLY, *cut),
+                title="packets from this node to a pod: refuses the rest of cut connections",
+            )
+    return chains
+
+
+def guarded_cidrs(
+    family: Family, settings: Settings, pod_cidrs: tuple[Cidr, ...]
+) -> tuple[Cidr, ...]:
+    """The ranges in which an address that no known pod has is closed (S48)."""
+    if not settings.close_unknown_pods:
+        return ()
+    return tuple(each for each in pod_cidrs if each.family is family)
+
+
+def cut_rules(family: Family) -> Iterator[Rule]:
+    """Refuse what a server still sends on a connection that was cut.
+
+    Without its conntrack entry the server's next packet looks like a new connection in the reverse
+    direction, which policies may well allow; conntrack would then take the client's packets for
+    replies and the connection would live on. The set names server, server port and client.
+    """
+    match = MatchSet(names.cut_set(family), (End.SRC, End.SRC, End.DST))
+    yield Rule(
+        Reject(tcp_reset=True),
+        (MatchProtocol(Protocol.TCP), MatchMidStream(), match),
+        "connection was cut",
+    )
+    for protocol in (Protocol.UDP, Protocol.SCTP):
+        yield Rule(Drop(), (MatchProtocol(protocol), match), "connection was cut")
+
+
+def deny_chain(family: Family, settings: Settings) -> Chain:
+    """Where packets end that no rule allowed; the few that always pass return from here.
+
+    These exceptions stand last because they are rare: here they cost nothing to what is allowed.
+    """
+    rules = [Rule(Return(), (MatchSelf(),), "a pod reaches its own address")]
+    if family is Family.V6:
+        rules += [
+            Rule(Return(), (MatchNeighbourDiscovery(each),), "neighbour discovery")
+            for each in NEIGHBOUR_DISCOVERY_TYPES
+        ]
+    match settings.deny:
+        case DenyAction.DROP:
+            rules.append(Rule(Drop()))
+        case DenyAction.REJECT:
+            rules.append(Rule(Reject(tcp_reset=True), (MatchProtocol(Protocol.TCP),)))
+            rules.append(Rule(Reject()))
+    return Chain(names.DENY_CHAIN, ChainRole.DENY, tuple(rules), title="no rule allowed it")
+
+
+def _isolated(family: Family, direction: Direction, target: Jump | Goto) -> Rule:
+    end = End.DST if direction is Direction.INGRESS else End.SRC
+    return Rule(target, (MatchSet(names.isolated_set(family, direction), (end,)),))
+
+
+def _unknown(family: Family, end: End, cidrs: tuple[Cidr, ...]) -> Iterator[Rule]:
+    """An address of this node's pod range that no known pod has is closed (S48)."""
+    for cidr in cidrs:
+        matches = (
+            MatchAddress(end, cidr),
+            MatchSet(names.known_set(family), (end,), negated=True),
+        )
+        yield Rule(Goto(names.DENY_CHAIN), matches, "pod not known yet")

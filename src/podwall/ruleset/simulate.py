@@ -1,0 +1,175 @@
+"""Run a packet through a ruleset as the kernel would, and keep the way it took.
+
+The simulator knows rules, not policies: agreement between it and the oracle is one of the three
+properties that hold podwall together, and its trace is what explanations show.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from podwall.errors import CompileError
+from podwall.model.flow import ConnState, Flow, Verdict
+from podwall.model.net import Address, Protocol
+from podwall.ruleset.ir import (
+    AddressPort,
+    Drop,
+    End,
+    FamilyRules,
+    Goto,
+    Hook,
+    IPSet,
+    Jump,
+    Match,
+    MatchAddress,
+    MatchLoopback,
+    MatchMidStream,
+    MatchNeighbourDiscovery,
+    MatchPorts,
+    MatchProtocol,
+    MatchSelf,
+    MatchSet,
+    MatchState,
+    Net,
+    Reject,
+    Return,
+    Rule,
+    SetType,
+)
+
+_LIMIT = 10_000
+_WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+
+
+class TraceStep(msgspec.Struct, frozen=True):
+    """One rule that a packet met: where it stands, and whether all its matches held."""
+
+    chain: str
+    index: int
+    rule: Rule
+    matched: bool
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The verdict at one hook and every rule on the way to it, in order."""
+
+    hook: Hook
+    verdict: Verdict
+    steps: tuple[TraceStep, ...]
+
+    @property
+    def decisive(self) -> TraceStep | None:
+        """The rule that decided: the one that dropped it, or the last that matched."""
+        return next((step for step in reversed(self.steps) if step.matched), None)
+
+
+def simulate(rules: FamilyRules, hook: Hook, flow: Flow) -> Trace:
+    """Send ``flow`` through the chains of ``hook``.
+
+    Raises:
+        CompileError: a rule names a chain or set that is not there, or the chains loop.
+    """
+    steps: list[TraceStep] = []
+    root = rules.hooks.get(hook)
+    if root is None:
+        return Trace(hook, Verdict.ALLOWED, ())
+    # Where to go on after a return: a jump pushes its successor, a goto pushes nothing.
+    stack: list[tuple[str, int]] = []
+    chain, index = root, 0
+    while True:
+        if len(steps) > _LIMIT:
+            raise CompileError(f"chains loop: {flow} met more than {_LIMIT} rules")
+        if index >= len(_chain_rules(rules, chain)):
+            if not stack:
+                return Trace(hook, Verdict.ALLOWED, tuple(steps))
+            chain, index = stack.pop()
+            continue
+        rule = _chain_rules(rules, chain)[index]
+        matched = all(_holds(rules, match, flow) for match in rule.matches)
+        steps.append(TraceStep(chain, index, rule, matched))
+        if not matched:
+            index += 1
+            continue
+        match rule.target:
+            case Drop() | Reject():
+                return Trace(hook, Verdict.DENIED, tuple(steps))
+            case Return():
+                index = len(_chain_rules(rules, chain))
+            case Jump(target):
+                stack.append((chain, index + 1))
+                chain, index = target, 0
+            case Goto(target):
+                chain, index = target, 0
+            case _:
+                assert_never(rule.target)
+
+
+def _chain_rules(rules: FamilyRules, name: str) -> tuple[Rule, ...]:
+    try:
+        return rules.chains[name].rules
+    except KeyError:
+        raise CompileError(f"chain {name} does not exist") from None
+
+
+def _holds(rules: FamilyRules, match: Match, flow: Flow) -> bool:
+    match match:
+        case MatchSet(name, ends, negated):
+            return set_matches(_set(rules, name), ends, flow) != negated
+        case MatchProtocol(protocol):
+            return flow.protocol == protocol
+        case MatchPorts(ports):
+            return flow.port is not None and any(flow.port in each for each in ports)
+        case MatchAddress(end, cidr):
+            return _address(flow, end) in cidr
+        case MatchState(states):
+            return flow.state.value in states
+        case MatchMidStream():
+            return flow.protocol == Protocol.TCP and flow.state is not ConnState.NEW
+        case MatchLoopback() | MatchNeighbourDiscovery():
+            # A flow is between two ends of the cluster and names no ICMP type.
+            return False
+        case MatchSelf():
+            return flow.src == flow.dst
+        case _:
+            assert_never(match)
+
+
+def _set(rules: FamilyRules, name: str) -> IPSet:
+    try:
+        return rules.sets[name]
+    except KeyError:
+        raise CompileError(f"set {name} does not exist") from None
+
+
+def _address(flow: Flow, end: End) -> Address:
+    return flow.src if end is End.SRC else flow.dst
+
+
+def set_matches(ipset: IPSet, ends: tuple[End, ...], flow: Flow) -> bool:
+    """Whether the packet's ``ends`` are in the set, as the kernel answers it."""
+    address = _address(flow, ends[0])
+    match ipset.type:
+        case SetType.HASH_IP:
+            return address in ipset.members
+        case SetType.HASH_NET:
+            return net_matches(ipset, address)
+        case SetType.HASH_IP_PORT:
+            if flow.protocol not in _WITH_PORTS or flow.port is None:
+                return False
+            return AddressPort(address, Protocol(flow.protocol), flow.port) in ipset.members
+        case SetType.HASH_IP_PORT_IP:
+            # Filled while running, from connections that were cut; a new flow is none of them.
+            return False
+        case _:
+            assert_never(ipset.type)
+
+
+def net_matches(ipset: IPSet, address: Address) -> bool:
+    """Whether a ``hash:net`` set matches: the longest prefix that holds the address decides."""
+    covering = [
+        member for member in ipset.members if isinstance(member, Net) and address in member.cidr
+    ]
+    longest = max(covering, key=lambda member: member.cidr.prefix, default=None)
+    return longest is not None and not longest.nomatch

@@ -1,0 +1,52 @@
+"""Property 1: for every flow, the compiled rules give the verdict that the oracle gives."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.model.flow import Flow
+from podwall.model.settings import Settings
+from podwall.policy.evaluate import evaluate
+from podwall.ruleset.compile import compile_node
+from podwall.ruleset.ir import Ruleset
+from podwall.ruleset.journey import travel
+from podwall.ruleset.validate import validate
+from tests import strategies
+
+
+@st.composite
+def clusters_with_flows(draw: st.DrawFn) -> tuple[Snapshot, list[Flow], Settings]:
+    """A cluster, a handful of flows in it, and switches."""
+    snapshot = draw(strategies.snapshots())
+    flows = draw(st.lists(strategies.flows(snapshot), min_size=1, max_size=8))
+    return snapshot, flows, draw(strategies.settings())
+
+
+@given(clusters_with_flows())
+def test_the_rules_give_every_flow_the_verdict_of_the_oracle(
+    case: tuple[Snapshot, list[Flow], Settings],
+) -> None:
+    snapshot, flows, settings = case
+    rulesets: dict[str, Ruleset] = {}
+
+    def ruleset_of(node: str) -> Ruleset:
+        if node not in rulesets:
+            rulesets[node] = compile_node(snapshot, node, settings)
+        return rulesets[node]
+
+    for flow in flows:
+        decision = evaluate(snapshot, flow, settings)
+        journey = travel(snapshot, flow, ruleset_of)
+        assert journey.verdict is decision.verdict, f"{decision}\n{journey}"
+
+
+@given(strategies.snapshots(), strategies.settings())
+def test_every_compiled_ruleset_keeps_the_invariants(
+    snapshot: Snapshot, settings: Settings
+) -> None:
+    for node in {pod.node for pod in snapshot.pods.values()} | set(snapshot.nodes):
+        ruleset = compile_node(snapshot, node, settings)
+        validate(ruleset)
+        assert ruleset == compile_node(snapshot, node, settings)
