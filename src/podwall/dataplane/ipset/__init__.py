@@ -1,0 +1,1 @@
+"""ipset: sets to text and text to sets."""

@@ -1,0 +1,59 @@
+"""The words of iptables that rendering and parsing share."""
+
+from __future__ import annotations
+
+from podwall.model.net import Family, Protocol
+
+PROTOCOL_WORDS = {
+    Protocol.ICMP: "icmp",
+    Protocol.TCP: "tcp",
+    Protocol.UDP: "udp",
+    Protocol.ICMPV6: "ipv6-icmp",
+    Protocol.SCTP: "sctp",
+}
+"""How iptables-save prints protocols, whatever /etc/protocols says."""
+
+MID_STREAM = ("!", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
+"""How iptables-save prints ``! --syn``."""
+
+PORT_UNREACHABLE = {
+    Family.V4: "icmp-port-unreachable",
+    Family.V6: "icmp6-port-unreachable",
+}
+TCP_RESET = "tcp-reset"
+
+STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT")
+"""Connection tracking states in the order in which iptables-save prints them."""
+
+MULTIPORT_SLOTS = 15
+"""Slots of one multiport match; a port takes one, a range two (S41)."""
+
+
+def _self_program(source: int, destination: int, words: int) -> str:
+    """A classic BPF program that accepts a packet whose source is its destination.
+
+    Both addresses are ``words`` 32-bit words, at these offsets from the IP header: load a word of
+    the source, keep it in X, load the same word of the destination, compare, next word.
+    """
+    length = 4 * words + 2
+    lines = []
+    for word in range(words):
+        refuse = length - 1 - (4 * word + 4)
+        lines += [
+            f"32 0 0 {destination + 4 * word}",
+            "7 0 0 0",
+            f"32 0 0 {source + 4 * word}",
+            f"29 0 {refuse} 0",
+        ]
+    lines += ["6 0 0 65535", "6 0 0 0"]
+    return ",".join([str(length), *lines])
+
+
+SELF_PROGRAM = {
+    Family.V4: _self_program(12, 16, 1),
+    Family.V6: _self_program(8, 24, 4),
+}
+"""Bytecode of "source equals destination"; not every kernel has ``hash:net,net`` sets to ask."""
+
+HOOK_COMMENT = "podwall"
+"""The comment of the jumps from built-in chains to ours."""
