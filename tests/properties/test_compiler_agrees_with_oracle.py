@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.flow import Flow
 from podwall.model.settings import Settings
 from podwall.policy.evaluate import evaluate
+from podwall.ruleset import dispatch
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.journey import travel
 from podwall.ruleset.validate import validate
 from tests import strategies
+
+# The fixture sets a constant for all examples of a test, which is what it should do.
+WITH_FIXTURE = hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(params=(1, dispatch.LEAF_ADDRESSES), ids=("deep tree", "flat tree"), autouse=True)
+def _tree_depth(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The universe has few pods, so that a tree of the real leaf size would have one level."""
+    with mock.patch.object(dispatch, "LEAF_ADDRESSES", request.param):
+        yield
 
 
 @st.composite
@@ -24,6 +40,7 @@ def clusters_with_flows(draw: st.DrawFn) -> tuple[Snapshot, list[Flow], Settings
     return snapshot, flows, draw(strategies.settings())
 
 
+@WITH_FIXTURE
 @given(clusters_with_flows())
 def test_the_rules_give_every_flow_the_verdict_of_the_oracle(
     case: tuple[Snapshot, list[Flow], Settings],
@@ -42,6 +59,7 @@ def test_the_rules_give_every_flow_the_verdict_of_the_oracle(
         assert journey.verdict is decision.verdict, f"{decision}\n{journey}"
 
 
+@WITH_FIXTURE
 @given(strategies.snapshots(), strategies.settings())
 def test_every_compiled_ruleset_keeps_the_invariants(
     snapshot: Snapshot, settings: Settings

@@ -1,10 +1,8 @@
 """From policies to what they mean for the pods of one node.
 
-:func:`resolve` finds the policies that select this node's pods and groups the pods into classes:
-pods that the same list of policies isolates in one direction, and for which the rules come out the
-same. A class is what the data path dispatches to, so a pod that comes or goes changes the members
-of its classes and nothing else, and an edited policy keeps its classes and changes what they lead
-to.
+:func:`resolve` finds the policies that select this node's pods and says for each pod and direction
+what may pass: an :class:`EndpointPolicy`, or none where no policy isolates the pod. Pods for which
+the same policies come out the same share one value, which the compiler turns into one profile.
 
 Everything stays symbolic as long as it can: peers are still selectors and blocks here, with their
 members beside them, because the compiler names sets by meaning, not by members.
@@ -19,7 +17,7 @@ import msgspec
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.net import Address, Cidr, PortRange, Protocol, merge_ports
-from podwall.model.objects import Pod
+from podwall.model.objects import Pod, PodKey
 from podwall.model.policy import (
     AllPortsOf,
     AnyPeer,
@@ -80,28 +78,23 @@ class EndpointPolicy(msgspec.Struct, frozen=True):
     direction: Direction
     tiers: tuple[Tier, ...]
 
-
-class EndpointClass(msgspec.Struct, frozen=True):
-    """Pods of this node that are isolated by equal lists of policies with equal results.
-
-    ``identity`` is what makes a pod a member: the policies by name, and for ingress the numbers
-    that their port names stand for on the pod. It stays the same when a policy's rules are edited.
-    """
-
-    identity: ClassIdentity
-    policy: EndpointPolicy
-    addresses: frozenset[Address]
+    @property
+    def rules(self) -> tuple[AllowRule, ...]:
+        """The rules of all tiers."""
+        return tuple(rule for tier in self.tiers for rule in tier.rules)
 
 
-PortNumbers: TypeAlias = tuple[tuple[NamedPort, int | None], ...]
+class Endpoint(msgspec.Struct, frozen=True):
+    """A pod of this node as the data path sees it; a direction without policy is not isolated."""
 
+    key: PodKey
+    addresses: tuple[Address, ...]
+    ingress: EndpointPolicy | None = None
+    egress: EndpointPolicy | None = None
 
-class ClassIdentity(msgspec.Struct, frozen=True):
-    """What the members of a class have in common; see :class:`EndpointClass`."""
-
-    direction: Direction
-    policies: tuple[PolicyKey, ...]
-    port_numbers: PortNumbers
+    def policy(self, direction: Direction) -> EndpointPolicy | None:
+        """What holds for the endpoint in one direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
 
 
 PortMember: TypeAlias = tuple[Address, Protocol, int]
@@ -118,7 +111,7 @@ class ResolvedNode(msgspec.Struct, frozen=True):
     name: str
     pod_cidrs: tuple[Cidr, ...]
     known: frozenset[Address]
-    classes: tuple[EndpointClass, ...]
+    endpoints: tuple[Endpoint, ...]
     pod_members: Mapping[tuple[PodPeer, ...], frozenset[Address]]
     port_members: Mapping[tuple[tuple[PodPeer, ...], tuple[NamedPort, ...]], frozenset[PortMember]]
 
@@ -134,8 +127,8 @@ def resolve(
     local = [
         pod for pod in snapshot.pods.values() if pod.node == node and snapshot.owned_addresses(pod)
     ]
-    classes = _classes(snapshot, local, refused)
-    rules = [rule for each in classes for tier in each.policy.tiers for rule in tier.rules]
+    endpoints = _endpoints(snapshot, local, refused)
+    rules = [rule for policy in policies_of(endpoints) for rule in policy.rules]
     selected = {rule.peers.pods for rule in rules if rule.peers.pods}
     named = {
         (rule.peers.pods, rule.ports.names)
@@ -150,7 +143,7 @@ def resolve(
         known=frozenset(
             address for address in snapshot.owners if any(address in cidr for cidr in pod_cidrs)
         ),
-        classes=classes,
+        endpoints=endpoints,
         pod_members={peers: index.addresses(peers) for peers in selected},
         port_members={
             (peers, names): _port_members(snapshot, index.pods(peers), names)
@@ -159,35 +152,67 @@ def resolve(
     )
 
 
-def _classes(
+def policies_of(endpoints: Iterable[Endpoint]) -> tuple[EndpointPolicy, ...]:
+    """The distinct policies of ``endpoints``, in the order in which they first appear."""
+    return tuple(
+        dict.fromkeys(
+            policy
+            for endpoint in endpoints
+            for policy in (endpoint.ingress, endpoint.egress)
+            if policy is not None
+        )
+    )
+
+
+def _endpoints(
     snapshot: Snapshot, local: Iterable[Pod], refused: frozenset[PolicyKey]
-) -> tuple[EndpointClass, ...]:
+) -> tuple[Endpoint, ...]:
     by_namespace: dict[str, list[Policy]] = {}
     for policy in snapshot.policies.values():
         by_namespace.setdefault(policy.key.namespace, []).append(policy)
-    members: dict[ClassIdentity, list[Pod]] = {}
+    shared: dict[_Identity, EndpointPolicy] = {}
+
+    def endpoint_policy(
+        direction: Direction, selecting: Iterable[Policy], pod: Pod
+    ) -> EndpointPolicy | None:
+        isolating = [policy for policy in selecting if direction in policy.isolates]
+        if not isolating:
+            return None
+        identity = _identity(direction, isolating, pod)
+        if identity not in shared:
+            shared[identity] = _endpoint_policy(snapshot, identity, refused)
+        return shared[identity]
+
+    endpoints = []
     for pod in local:
         selecting = [
             policy
             for policy in by_namespace.get(pod.key.namespace, ())
             if policy.subject.matches(pod.labels)
         ]
-        for direction in Direction:
-            isolating = [policy for policy in selecting if direction in policy.isolates]
-            if isolating:
-                identity = _identity(direction, isolating, pod)
-                members.setdefault(identity, []).append(pod)
-    return tuple(
-        EndpointClass(
-            identity=identity,
-            policy=_endpoint_policy(snapshot, identity, refused),
-            addresses=frozenset(each for pod in pods for each in snapshot.owned_addresses(pod)),
+        endpoints.append(
+            Endpoint(
+                key=pod.key,
+                addresses=snapshot.owned_addresses(pod),
+                ingress=endpoint_policy(Direction.INGRESS, selecting, pod),
+                egress=endpoint_policy(Direction.EGRESS, selecting, pod),
+            )
         )
-        for identity, pods in members.items()
-    )
+    return tuple(endpoints)
 
 
-def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> ClassIdentity:
+class _Identity(msgspec.Struct, frozen=True):
+    """What pods with equal endpoint policies have in common.
+
+    The policies that isolate them, and for ingress the numbers that port names stand for on them.
+    """
+
+    direction: Direction
+    policies: tuple[PolicyKey, ...]
+    numbers: tuple[tuple[NamedPort, int | None], ...]
+
+
+def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> _Identity:
     names: set[NamedPort] = set()
     if direction is Direction.INGRESS:
         names = {
@@ -198,10 +223,10 @@ def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> Cl
             if isinstance(port, NamedPort)
         }
     ordered = sorted(names, key=lambda port: (port.protocol, port.name))
-    return ClassIdentity(
+    return _Identity(
         direction=direction,
         policies=tuple(policy.key for policy in isolating),
-        port_numbers=tuple((port, number_of(pod, port)) for port in ordered),
+        numbers=tuple((port, number_of(pod, port)) for port in ordered),
     )
 
 
@@ -217,9 +242,9 @@ def number_of(pod: Pod, port: NamedPort) -> int | None:
 
 
 def _endpoint_policy(
-    snapshot: Snapshot, identity: ClassIdentity, refused: frozenset[PolicyKey]
+    snapshot: Snapshot, identity: _Identity, refused: frozenset[PolicyKey]
 ) -> EndpointPolicy:
-    numbers = dict(identity.port_numbers)
+    numbers = dict(identity.numbers)
     rules = tuple(
         _allow_rule(rule, numbers)
         for key in identity.policies

@@ -7,9 +7,8 @@ itself, and at most 255 of them, whatever the names of the policies are.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from podwall.model.policy import PolicyKey, RuleId
+from podwall.model.policy import RuleId
 from podwall.ruleset.names import digest
 
 LIMIT = 255
@@ -30,11 +29,3 @@ def safe_comment(text: str) -> str:
 def rule_comment(rule: RuleId) -> str:
     """The comment of all kernel rules that come from one policy rule."""
     return safe_comment(str(rule))
-
-
-def class_comment(policies: Sequence[PolicyKey]) -> str:
-    """The comment of the dispatch rule of pods that these policies isolate."""
-    text = ", ".join(map(str, policies))
-    if len(text) <= LIMIT:
-        return safe_comment(text)
-    return safe_comment(f"{str(policies[0])[:200]} and {len(policies) - 1} more")

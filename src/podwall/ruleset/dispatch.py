@@ -1,72 +1,52 @@
-"""Dispatch: from a pod's address to the profile that decides, as a tree of sets.
+"""Dispatch: from a pod's address to the profile that decides, as a tree of address blocks.
 
-Asking the sets of all classes one after the other costs about 55 ns each, so beyond a handful they
-hang in a tree. Each node splits its classes four ways by digits of a hash of their names: the place
-of a class never depends on the other classes' members, and a class that comes or goes changes the
-chains on its own path only. A test for a part of the tree is a set with the pods below it; the last
-part needs no test, since every leaf tests for its own classes again and what matches none is
-closed.
+Comparing an address with a prefix costs a sixtieth of looking it up in a set, so this node's own
+pods, a few hundred at most, are told apart by rules, while peers, which may be the whole cluster,
+live in sets (ADR 0003 has the measurement). The tree splits where addresses differ, four bits at a
+time: the chain of a block depends only on the pods in that block, so a pod that comes or goes
+rewrites one chain of at most sixteen rules, in the same transaction as its profile.
+
+In a guarded block, this node's pod range, an address of no known pod is closed (S48); there, pods
+that no policy isolates need a rule that lets them go. Outside, only isolated pods have a rule.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from podwall.model.net import Family
+from podwall.model.net import Address, Cidr, Family, host_cidr
 from podwall.model.policy import Direction
 from podwall.ruleset import names
-from podwall.ruleset.ir import (
-    Chain,
-    ChainRole,
-    End,
-    Goto,
-    IPSet,
-    MatchSet,
-    Member,
-    Rule,
-    SetRole,
-    SetType,
-)
+from podwall.ruleset.ir import Chain, ChainRole, End, Goto, MatchAddress, Return, Rule
 
-FAN_OUT = 4
-"""Ways in which a node of the tree splits; ADR 0003 has the measurement."""
+LEAF_ADDRESSES = 16
+"""Most addresses that are compared one after the other in one chain."""
+
+STRIDE = 4
+"""Bits by which the tree splits, so at most 16 branches in a chain."""
+
+MAX_DEPTH = 8
+"""Levels after which a chain lists all that is left: nf_tables refuses jumps deeper than 16."""
 
 
-class DispatchClass(msgspec.Struct, frozen=True):
-    """One way through dispatch: the pods in ``set`` go to ``chain``."""
+class DispatchEntry(msgspec.Struct, frozen=True):
+    """Where one address leads: to a profile's chain, or back (``None``) if it is not isolated."""
 
-    set: IPSet
-    chain: str
-    comment: str = ""
-
-    @property
-    def digits(self) -> str:
-        """The place in the tree, a digit below the fan-out for each level."""
-        return tree_digits(self.set.name)
+    address: Address
+    chain: str | None
+    comment: str
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """All classes of one direction and family."""
+    """All addresses of one direction and family; ``guarded`` are blocks closed to all others."""
 
     direction: Direction
     family: Family
-    classes: tuple[DispatchClass, ...]
-
-
-class LoweredDispatch(msgspec.Struct, frozen=True):
-    """A dispatch as chains and sets; the chain to enter is ``names.dispatch_chain(direction)``."""
-
-    chains: tuple[Chain, ...]
-    sets: tuple[IPSet, ...]
-
-
-def tree_digits(set_name: str) -> str:
-    """The digits of a class's place in the tree, from the name of its set."""
-    value = int.from_bytes(hashlib.sha256(set_name.encode()).digest()[:16], "big")
-    return "".join(str(value >> (2 * level) & (FAN_OUT - 1)) for level in range(64))
+    entries: tuple[DispatchEntry, ...]
+    guarded: tuple[Cidr, ...] = ()
 
 
 def pod_end(direction: Direction) -> End:
@@ -74,73 +54,84 @@ def pod_end(direction: Direction) -> End:
     return End.DST if direction is Direction.INGRESS else End.SRC
 
 
-def lower(dispatch: Dispatch) -> LoweredDispatch:
-    """Write a dispatch as a tree of chains and sets.
-
-    Up to :data:`FAN_OUT` classes stand in one chain. Chains and sets are named by their place, so
-    that a change rewrites the chains on one path, each in place and all in one transaction.
-    """
-    chains: list[Chain] = []
-    sets: list[IPSet] = []
-    ordered = sorted(dispatch.classes, key=lambda each: each.set.name)
-    _lower_node(dispatch, "", ordered, chains, sets)
-    return LoweredDispatch(tuple(chains), tuple(sets))
+def lower(dispatch: Dispatch) -> tuple[Chain, ...]:
+    """Write a dispatch as a tree of chains; ``names.dispatch_chain(direction)`` is its root."""
+    return tuple(_Tree(dispatch).chains())
 
 
-def _lower_node(
-    dispatch: Dispatch,
-    path: str,
-    classes: Sequence[DispatchClass],
-    chains: list[Chain],
-    sets: list[IPSet],
-) -> None:
-    """Append the chain at ``path``, the chains below it, and the sets that it tests."""
-    parts = _split(classes, len(path)) if len(classes) > FAN_OUT else {}
-    single = [each for part in parts.values() if len(part) == 1 for each in part]
-    deeper = [(digit, part) for digit, part in parts.items() if len(part) > 1]
-    rules = [_class_rule(dispatch, each) for each in (single if parts else classes)]
-    for digit, part in deeper:
-        below = path + digit
-        target = Goto(names.dispatch_chain(dispatch.direction, below))
-        if digit == deeper[-1][0]:
-            rules.append(Rule(target))
-        else:
-            tree_set = _tree_set(dispatch, below, part)
-            sets.append(tree_set)
-            rules.append(Rule(target, (MatchSet(tree_set.name, (pod_end(dispatch.direction),)),)))
-    if not deeper:
-        rules.append(Rule(Goto(names.DENY_CHAIN)))
-    chains.append(
-        Chain(
-            names.dispatch_chain(dispatch.direction, path),
+class _Tree:
+    """The chains of one dispatch, named by the block of addresses that they tell apart."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._end = pod_end(dispatch.direction)
+
+    def chains(self) -> Iterator[Chain]:
+        ordered = sorted(self._dispatch.entries, key=lambda each: each.address)
+        guarded = sorted(self._dispatch.guarded)
+        free = [
+            each
+            for each in ordered
+            if each.chain is not None and not any(each.address in cidr for cidr in guarded)
+        ]
+        yield self._chain(
+            None,
+            [
+                *(self._branch(cidr) for cidr in guarded),
+                *self._rules(free, depth=1),
+            ],
+        )
+        yield from self._below(free, (), depth=1)
+        for cidr in guarded:
+            inside = [each for each in ordered if each.address in cidr]
+            closed = (Rule(Goto(names.DENY_CHAIN), (), "no known pod has this address"),)
+            yield self._chain(cidr, [*self._rules(inside, depth=1), *closed])
+            yield from self._below(inside, closed, depth=1)
+
+    def _below(
+        self, entries: Sequence[DispatchEntry], last: Sequence[Rule], depth: int
+    ) -> Iterator[Chain]:
+        """The chains under one that holds ``entries``; each ends with the rules ``last``."""
+        for block, part in self._split(entries, depth):
+            yield self._chain(block, [*self._rules(part, depth + 1), *last])
+            yield from self._below(part, last, depth + 1)
+
+    def _rules(self, entries: Sequence[DispatchEntry], depth: int) -> Iterator[Rule]:
+        split = self._split(entries, depth)
+        if split:
+            yield from (self._branch(block) for block, _ in split)
+            return
+        for each in entries:
+            match = MatchAddress(self._end, host_cidr(each.address))
+            target = Return() if each.chain is None else Goto(each.chain)
+            yield Rule(target, (match,), each.comment)
+
+    def _branch(self, block: Cidr) -> Rule:
+        chain = names.dispatch_chain(self._dispatch.direction, block)
+        return Rule(Goto(chain), (MatchAddress(self._end, block),))
+
+    def _chain(self, block: Cidr | None, rules: Sequence[Rule]) -> Chain:
+        where = "" if block is None else f" of {block}"
+        return Chain(
+            names.dispatch_chain(self._dispatch.direction, block),
             ChainRole.DISPATCH,
             tuple(rules),
-            title=f"{dispatch.direction.value} dispatch of {len(classes)} classes",
+            title=f"{self._dispatch.direction.value} dispatch{where}",
         )
-    )
-    for digit, part in deeper:
-        _lower_node(dispatch, path + digit, part, chains, sets)
 
-
-def _split(classes: Sequence[DispatchClass], level: int) -> dict[str, list[DispatchClass]]:
-    parts: dict[str, list[DispatchClass]] = {}
-    for each in classes:
-        parts.setdefault(each.digits[level], []).append(each)
-    return {digit: parts[digit] for digit in sorted(parts)}
-
-
-def _class_rule(dispatch: Dispatch, each: DispatchClass) -> Rule:
-    match = MatchSet(each.set.name, (pod_end(dispatch.direction),))
-    return Rule(Goto(each.chain), (match,), each.comment)
-
-
-def _tree_set(dispatch: Dispatch, path: str, classes: Sequence[DispatchClass]) -> IPSet:
-    members: frozenset[Member] = frozenset().union(*(each.set.members for each in classes))
-    return IPSet(
-        name=names.tree_set(dispatch.family, dispatch.direction, path),
-        type=SetType.HASH_IP,
-        family=dispatch.family,
-        role=SetRole.TREE,
-        members=members,
-        title=f"pods of {len(classes)} classes, {dispatch.direction.value} dispatch",
-    )
+    def _split(
+        self, entries: Sequence[DispatchEntry], depth: int
+    ) -> list[tuple[Cidr, list[DispatchEntry]]]:
+        """The parts of a chain that is too long to walk; none where it is short enough."""
+        if len(entries) <= LEAF_ADDRESSES or depth >= MAX_DEPTH:
+            return []
+        bits = self._dispatch.family.bits
+        differing = entries[0].address.value ^ entries[-1].address.value
+        common = bits - differing.bit_length()
+        prefix = common - common % STRIDE + STRIDE
+        return [
+            (Cidr(self._dispatch.family, network << (bits - prefix), prefix), list(part))
+            for network, part in itertools.groupby(
+                entries, key=lambda each: each.address.value >> (bits - prefix)
+            )
+        ]

@@ -48,21 +48,12 @@ Member: TypeAlias = Address | Net | AddressPort
 
 
 class SetRole(enum.Enum):
-    """What a set is for. The role decides when its members change during an apply (see diff)."""
+    """What a set is for."""
 
     PEERS = "peers"
     BLOCKS = "blocks"
     NAMED_PORTS = "named ports"
-    CLASS = "class"
-    TREE = "tree"
-    ISOLATED = "isolated"
-    KNOWN = "known"
     CUT = "cut"
-
-    @property
-    def dispatches(self) -> bool:
-        """Whether membership leads a pod to its rules rather than describing a peer."""
-        return self in (SetRole.CLASS, SetRole.TREE, SetRole.ISOLATED, SetRole.KNOWN)
 
 
 class IPSet(msgspec.Struct, frozen=True):

@@ -8,10 +8,9 @@ one is built beside the old. Names and labels come from users: only lower-case l
 Sets                                    Chains
 ``PW4-p-…``  pods by selector           ``PW-FORWARD`` …  a root chain for each hook
 ``PW4-b-…``  address blocks             ``PW-ingress``, ``PW-egress``  dispatch, by direction
-``PW4-n-…``  named ports                ``PW-ingress-13``  dispatch, a node of the tree
-``PW4-c-…``  pods under equal policies  ``PW-i-…``, ``PW-e-…``  a profile: what may pass
-``PW4-t-…``  a part of the tree         ``PW-deny``  what nothing allowed
-``PW4-isolated-in``, ``-out``, ``PW4-known``, ``PW4-cut``; ``PW6-`` likewise
+``PW4-n-…``  named ports                ``PW-in-…``, ``PW-eg-…``  dispatch, one block of addresses
+``PW4-cut``  connections that were cut  ``PW-i-…``, ``PW-e-…``  a profile: what may pass
+``PW6-…``  likewise                     ``PW-deny``  what nothing allowed
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import hashlib
 import re
 
 from podwall.errors import CompileError
-from podwall.model.net import Family
+from podwall.model.net import Cidr, Family
 from podwall.model.policy import Direction
 from podwall.ruleset.ir import Hook, SetRole
 
@@ -42,16 +41,9 @@ _ROLE_LETTERS = {
     SetRole.PEERS: "p",
     SetRole.BLOCKS: "b",
     SetRole.NAMED_PORTS: "n",
-    SetRole.CLASS: "c",
-    SetRole.TREE: "t",
 }
-_FIXED_SETS = {
-    "isolated-in": SetRole.ISOLATED,
-    "isolated-out": SetRole.ISOLATED,
-    "known": SetRole.KNOWN,
-    "cut": SetRole.CUT,
-}
-_SET_NAME = re.compile(r"PW[46]-(?:([pbnct])-.+|(isolated-in|isolated-out|known|cut))\Z", re.ASCII)
+_CUT = "cut"
+_SET_NAME = re.compile(rf"PW[46]-(?:([pbn])-.+|{_CUT})\Z", re.ASCII)
 _UNSAFE = re.compile(r"[^a-z0-9.]+")
 
 
@@ -95,30 +87,20 @@ class Namer:
         raise CompileError(f"no free name for {stem}")
 
 
-def isolated_set(family: Family, direction: Direction) -> str:
-    """Name of the set of this node's pods that are isolated in ``direction``."""
-    return f"PW{family.value}-isolated-{'in' if direction is Direction.INGRESS else 'out'}"
-
-
-def known_set(family: Family) -> str:
-    """Name of the set of all of this node's pods."""
-    return f"PW{family.value}-known"
-
-
 def cut_set(family: Family) -> str:
     """Name of the set of connections that were cut: server address and port, client address."""
-    return f"PW{family.value}-cut"
+    return f"PW{family.value}-{_CUT}"
 
 
-def tree_set(family: Family, direction: Direction, path: str) -> str:
-    """Name of the set of pods below one node of the dispatch tree; ``path`` is made of digits."""
-    return f"PW{family.value}-t-{'in' if direction is Direction.INGRESS else 'out'}-{path}"
+def dispatch_chain(direction: Direction, block: Cidr | None = None) -> str:
+    """Name of the dispatch chain for a block of addresses; without one, that of the direction.
 
-
-def dispatch_chain(direction: Direction, path: str = "") -> str:
-    """Name of the chain of one node of the dispatch tree; the root has no path."""
-    root = f"{CHAIN_PREFIX}{direction.value}"
-    return f"{root}-{path}" if path else root
+    IPv6 blocks can be longer than a name, so they are hashed.
+    """
+    if block is None:
+        return f"{CHAIN_PREFIX}{direction.value}"
+    text = digest(block) if block.family is Family.V6 else str(block).replace("/", "-")
+    return f"{CHAIN_PREFIX}{direction.value[:2]}-{text}"
 
 
 def root_chain(hook: Hook) -> str:
@@ -131,7 +113,7 @@ def set_role(name: str) -> SetRole | None:
     match = _SET_NAME.match(name)
     if match is None:
         return None
-    letter, fixed = match.groups()
-    if fixed is not None:
-        return _FIXED_SETS[fixed]
+    letter = match.group(1)
+    if letter is None:
+        return SetRole.CUT
     return next(role for role, known in _ROLE_LETTERS.items() if known == letter)

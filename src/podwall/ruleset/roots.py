@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from podwall.model.net import Cidr, Family, Protocol
+from podwall.model.net import Family, Protocol
 from podwall.model.policy import Direction
 from podwall.model.settings import DenyAction, Settings
 from podwall.ruleset import names
@@ -25,7 +25,6 @@ from podwall.ruleset.ir import (
     Goto,
     Hook,
     Jump,
-    MatchAddress,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -44,24 +43,15 @@ NEIGHBOUR_DISCOVERY_TYPES = (133, 134, 135, 136, 137)
 _REPLY = Rule(Return(), (MatchState(("RELATED", "ESTABLISHED")),))
 
 
-def root_chains(
-    family: Family, settings: Settings, pod_cidrs: tuple[Cidr, ...]
-) -> dict[Hook, Chain]:
+def root_chains(family: Family, settings: Settings) -> dict[Hook, Chain]:
     """The root chain for each hook that needs one."""
-    guarded = guarded_cidrs(family, settings, pod_cidrs)
     cut = tuple(cut_rules(family)) if settings.cut_connections else ()
+    egress, ingress = (names.dispatch_chain(each) for each in (Direction.EGRESS, Direction.INGRESS))
     chains = {
         Hook.FORWARD: Chain(
             names.root_chain(Hook.FORWARD),
             ChainRole.ROOT,
-            (
-                _REPLY,
-                *cut,
-                _isolated(family, Direction.EGRESS, Jump(names.dispatch_chain(Direction.EGRESS))),
-                *_unknown(family, End.SRC, guarded),
-                _isolated(family, Direction.INGRESS, Goto(names.dispatch_chain(Direction.INGRESS))),
-                *_unknown(family, End.DST, guarded),
-            ),
+            (_REPLY, *cut, Rule(Jump(egress)), Rule(Goto(ingress))),
             title="forwarded packets: from a pod, to a pod, or both",
         )
     }
@@ -69,12 +59,7 @@ def root_chains(
         chains[Hook.INPUT] = Chain(
             names.root_chain(Hook.INPUT),
             ChainRole.ROOT,
-            (
-                Rule(Return(), (MatchLoopback(),)),
-                _REPLY,
-                _isolated(family, Direction.EGRESS, Goto(names.dispatch_chain(Direction.EGRESS))),
-                *_unknown(family, End.SRC, guarded),
-            ),
+            (Rule(Return(), (MatchLoopback(),)), _REPLY, Rule(Goto(egress))),
             title="packets from a pod to this node",
         )
         if cut:
@@ -85,15 +70,6 @@ def root_chains(
                 title="packets from this node to a pod: refuses the rest of cut connections",
             )
     return chains
-
-
-def guarded_cidrs(
-    family: Family, settings: Settings, pod_cidrs: tuple[Cidr, ...]
-) -> tuple[Cidr, ...]:
-    """The ranges in which an address that no known pod has is closed (S48)."""
-    if not settings.close_unknown_pods:
-        return ()
-    return tuple(each for each in pod_cidrs if each.family is family)
 
 
 def cut_rules(family: Family) -> Iterator[Rule]:
@@ -131,18 +107,3 @@ def deny_chain(family: Family, settings: Settings) -> Chain:
             rules.append(Rule(Reject(tcp_reset=True), (MatchProtocol(Protocol.TCP),)))
             rules.append(Rule(Reject()))
     return Chain(names.DENY_CHAIN, ChainRole.DENY, tuple(rules), title="no rule allowed it")
-
-
-def _isolated(family: Family, direction: Direction, target: Jump | Goto) -> Rule:
-    end = End.DST if direction is Direction.INGRESS else End.SRC
-    return Rule(target, (MatchSet(names.isolated_set(family, direction), (end,)),))
-
-
-def _unknown(family: Family, end: End, cidrs: tuple[Cidr, ...]) -> Iterator[Rule]:
-    """An address of this node's pod range that no known pod has is closed (S48)."""
-    for cidr in cidrs:
-        matches = (
-            MatchAddress(end, cidr),
-            MatchSet(names.known_set(family), (end,), negated=True),
-        )
-        yield Rule(Goto(names.DENY_CHAIN), matches, "pod not known yet")
