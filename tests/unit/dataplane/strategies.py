@@ -128,7 +128,6 @@ _KINDS = {
     SetRole.PEERS: ("p", SetType.HASH_IP),
     SetRole.BLOCKS: ("b", SetType.HASH_NET),
     SetRole.NAMED_PORTS: ("n", SetType.HASH_IP_PORT),
-    SetRole.CLASS: ("c", SetType.HASH_IP),
 }
 
 

@@ -88,8 +88,8 @@ create PW4-n-http-x hash:ip,port family inet hashsize 64 maxelem 1048576
 add PW4-n-http-x 10.0.0.1,tcp:80
 add PW4-n-http-x 10.0.0.1,sctp:80
 add PW4-n-http-x 10.0.0.1,icmp:echo-request
-create PW6-known hash:ip family inet6 hashsize 64 maxelem 1048576
-add PW6-known fd00::1
+create PW6-p-all-x hash:ip family inet6 hashsize 64 maxelem 1048576
+add PW6-p-all-x fd00::1
 create PW4-cut hash:ip,port,ip family inet hashsize 64 maxelem 1048576 timeout 60
 add PW4-cut 10.0.0.1,tcp:80,10.0.0.2 timeout 59
 create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 maxelem 65536
@@ -102,7 +102,7 @@ create PW4-other list:set size 8
 
 def test_a_save_gives_our_sets_whatever_the_kernel_adds_to_the_lines() -> None:
     sets = parse_save(SAVED).sets
-    assert list(sets) == ["PW4-b-net-x", "PW4-cut", "PW4-n-http-x", "PW4-p-web-x", "PW6-known"]
+    assert list(sets) == ["PW4-b-net-x", "PW4-cut", "PW4-n-http-x", "PW4-p-web-x", "PW6-p-all-x"]
     assert sets["PW4-p-web-x"].members == {A, B}
     assert sets["PW4-b-net-x"].members == {
         Net(parse_cidr("10.0.0.0/8")),
@@ -113,11 +113,11 @@ def test_a_save_gives_our_sets_whatever_the_kernel_adds_to_the_lines() -> None:
         AddressPort(A, Protocol.TCP, 80),
         AddressPort(A, Protocol.SCTP, 80),
     }
-    assert sets["PW6-known"] == IPSet(
-        "PW6-known",
+    assert sets["PW6-p-all-x"] == IPSet(
+        "PW6-p-all-x",
         SetType.HASH_IP,
         V6,
-        SetRole.KNOWN,
+        SetRole.PEERS,
         frozenset({parse_address("fd00::1")}),
     )
 
@@ -134,7 +134,7 @@ def test_what_podwall_never_puts_into_its_sets_is_handed_back_for_removal() -> N
 
 
 def test_sets_belong_to_the_family_of_their_name() -> None:
-    assert list(parse_save(SAVED).of_family(V6)) == ["PW6-known"]
+    assert list(parse_save(SAVED).of_family(V6)) == ["PW6-p-all-x"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,241 @@
+"""The driver of the real kernel: iptables, ipset and connection tracking, by their programs.
+
+Reading takes three processes, each step one. Steps are sent as the renderers write them; what the
+driver adds is what only shows at run time: another program that holds the lock, a set or chain that
+somebody else's rule still uses, a host without IPv6.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
+
+from podwall.dataplane.base import Connection
+from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed, Runner, check
+from podwall.dataplane.conntrack import HELPER, cut_members, parse_entries
+from podwall.dataplane.fence import spec_words
+from podwall.dataplane.ipset import parse as ipset_parse
+from podwall.dataplane.ipset.render import render_cut, render_set_step
+from podwall.dataplane.iptables import parse as iptables_parse
+from podwall.dataplane.iptables.mode import Mode, Programs, chains_in, detect_mode, find_programs
+from podwall.dataplane.iptables.render import render_chain_step
+from podwall.dataplane.refusal import IN_USE, batch_error
+from podwall.errors import BatchRefused, CommandFailed, KernelError
+from podwall.model.net import Family
+from podwall.ruleset.names import cut_set
+from podwall.ruleset.plan import ChainStep, Observed, ObservedFamily, SetStep, Step
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 10
+"""How long legacy programs wait for the xtables lock."""
+
+RETRY_PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Seconds between attempts to destroy sets in use: nf_tables frees deleted rules a bit later."""
+
+
+class KernelDataPlane:
+    """Implements :class:`~podwall.dataplane.base.DataPlane`; :func:`open_kernel` makes it.
+
+    Attributes:
+        notes: what a user should know about this host, one sentence each.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        programs: Programs,
+        families: Sequence[Family] = tuple(Family),
+        notes: Sequence[str] = (),
+        lock_seconds: int = LOCK_SECONDS,
+        timeout: float = DEFAULT_TIMEOUT,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.notes = tuple(notes)
+        self._runner = runner
+        self._programs = programs
+        self._families = tuple(families)
+        self._lock_seconds = lock_seconds
+        self._timeout = timeout
+        self._pause = pause
+        self._stray_lines: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        """The kind of iptables that is written to."""
+        return self._programs.mode
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """See :attr:`DataPlane.families`."""
+        return self._families
+
+    def observe(self) -> Observed:
+        """See :meth:`DataPlane.observe`."""
+        sets = ipset_parse.parse_save(self._output(["ipset", "save"]))
+        self._stray_lines = (
+            *(f"del {each.set} {each.text} -exist" for each in sets.strays),
+            *(f"destroy {name}" for name in sets.foreign),
+        )
+        observed = {
+            family: self._observe_family(family, sets)
+            if family in self._families
+            else ObservedFamily(family)
+            for family in Family
+        }
+        return Observed(observed[Family.V4], observed[Family.V6])
+
+    def _observe_family(self, family: Family, sets: ipset_parse.SavedSets) -> ObservedFamily:
+        argv = [self._programs.save(family), "-t", "filter"]
+        text = self._output(argv)
+        if "is incompatible, use 'nft' tool" in text:
+            raise CommandFailed(argv, 0, "the filter table holds rules that iptables cannot read")
+        saved = iptables_parse.parse_save(text, family)
+        return ObservedFamily(family, sets.of_family(family), saved.chains, saved.hooks)
+
+    def run(self, step: Step) -> None:
+        """See :meth:`DataPlane.run`."""
+        match step:
+            case SetStep():
+                self._restore_sets(render_set_step(self._present_families(step)))
+            case ChainStep():
+                if step.family in self._families:
+                    self._restore_chains(step.family, render_chain_step(step))
+            case _:
+                assert_never(step)
+
+    def repair(self) -> int:
+        """See :meth:`DataPlane.repair`."""
+        lines = [spec_words(line) for line in self._stray_lines]
+        if lines:
+            log.warning("removing from our sets what podwall never writes: %s", "; ".join(lines))
+            self._restore_sets("\n".join(lines) + "\n")
+        self._stray_lines = ()
+        return len(lines)
+
+    def connections(self) -> list[Connection]:
+        """See :meth:`DataPlane.connections`."""
+        return parse_entries(self._output([*HELPER, "list"]), self._families)
+
+    def cut(self, connections: Iterable[Connection]) -> int:
+        """See :meth:`DataPlane.cut`."""
+        doomed = list(connections)
+        for family in self._families:
+            if members := cut_members(doomed, family):
+                self._restore_sets(render_cut(cut_set(family), members))
+        argv = [*HELPER, "delete"]
+        handles = "\n".join(each.handle for each in doomed)
+        return int(check(argv, self._call(argv, handles)))
+
+    def _present_families(self, step: SetStep) -> SetStep:
+        """``step`` without the sets of families that the host does not have."""
+        if len(self._families) == len(Family):
+            return step
+        prefixes = tuple(f"PW{family.value}-" for family in self._families)
+        return SetStep(
+            create=tuple(each for each in step.create if each.name.startswith(prefixes)),
+            add=tuple(each for each in step.add if each.set.name.startswith(prefixes)),
+            delete=tuple(each for each in step.delete if each.set.name.startswith(prefixes)),
+            destroy=tuple(each for each in step.destroy if each.startswith(prefixes)),
+        )
+
+    def _restore_chains(self, family: Family, text: str) -> None:
+        """Send a batch; a chain that another program's rule still leads to is emptied and kept."""
+        argv = [self._programs.restore(family), "--noflush"]
+        if self.mode is Mode.LEGACY:
+            argv += ["-w", str(self._lock_seconds)]
+        while True:
+            completed = self._call(argv, text)
+            if completed.status == 0:
+                return
+            error = batch_error(argv, completed, text, self._lock_seconds)
+            line = _line_of(error)
+            if not line.startswith("-X "):
+                raise error
+            log.warning("chain %s is empty but stays: another rule leads to it", line[3:])
+            text = text.replace(f"\n{line}\n", "\n")
+
+    def _restore_sets(self, text: str) -> None:
+        """Send a batch; sets that cannot be destroyed yet are tried again, then left."""
+        busy = self._send_sets(text)
+        for seconds in RETRY_PAUSES:
+            if not busy:
+                return
+            self._pause(seconds)
+            busy = self._send_sets("".join(f"{line}\n" for line in busy))
+        if busy:
+            log.warning("sets stay because a rule names them: %s", ", ".join(busy))
+
+    def _send_sets(self, text: str) -> list[str]:
+        """Send a batch to its end; the lines that destroy sets in use are handed back."""
+        argv = ["ipset", "restore"]
+        busy: list[str] = []
+        while text:
+            completed = self._call(argv, text)
+            if completed.status == 0:
+                break
+            error = batch_error(argv, completed, text, self._lock_seconds)
+            line = _line_of(error)
+            if not line.startswith("destroy ") or IN_USE not in completed.stderr:
+                raise error
+            busy.append(line)
+            text = text.split(f"{line}\n", 1)[1]
+        return busy
+
+    def _output(self, argv: Sequence[str]) -> str:
+        return check(argv, self._call(argv, None))
+
+    def _call(self, argv: Sequence[str], text: str | None) -> Completed:
+        return self._runner.run(argv, input=text, timeout=self._timeout)
+
+
+def _line_of(error: KernelError) -> str:
+    """The line that a refusal blames, or nothing."""
+    if not isinstance(error, BatchRefused) or error.line is None:
+        return ""
+    return error.text.split("\n")[error.line - 1]
+
+
+def open_kernel(
+    runner: Runner,
+    mode: Mode | None = None,
+    lock_seconds: int = LOCK_SECONDS,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> KernelDataPlane:
+    """Find out what the host has, and make a driver for it.
+
+    Args:
+        runner: starts the programs, in the network namespace that is meant.
+        mode: the iptables mode; found out from the host where it is not given.
+        lock_seconds: how long legacy programs wait for the xtables lock.
+        timeout: seconds that any program may take.
+
+    Raises:
+        ToolMissing: iptables, ip6tables or ipset is not installed.
+        KernelError: a tool failed or did not end.
+    """
+    chosen = mode or detect_mode(runner)
+    programs = find_programs(runner, chosen)
+    families = tuple(Family) if _has_ipv6(runner) else (Family.V4,)
+    notes = []
+    if Family.V6 not in families:
+        notes.append("this host has no IPv6: nothing is enforced for it")
+    strays = chains_in(runner, chosen.other)
+    if strays:
+        notes.append(
+            f"chains of ours are in iptables' {chosen.other.value} mode too ({', '.join(strays)}): "
+            f"packets meet them as well as those of {chosen.value} mode; remove them with "
+            f"podwall cleanup --mode {chosen.other.value}"
+        )
+    for note in notes:
+        log.warning(note)
+    return KernelDataPlane(
+        runner, programs, families, notes, lock_seconds=lock_seconds, timeout=timeout
+    )
+
+
+def _has_ipv6(runner: Runner) -> bool:
+    """Whether the kernel speaks IPv6. If it does, missing IPv6 tools are an error, not a no."""
+    return runner.run(["test", "-e", "/proc/net/if_inet6"]).status == 0
