@@ -1,0 +1,274 @@
+"""A lab as its callers see it: ask it to probe, to change, to end.
+
+A :class:`Lab` is a handle on a running holder process. One made by :func:`start` belongs to this
+process and dies with it; one made by :func:`up` stays until :meth:`Lab.down`, and :func:`find`
+gives a handle on it to any later process of the same user.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from podwall import errors
+from podwall.cluster.snapshot import Snapshot
+from podwall.dataplane.command import SystemRunner
+from podwall.errors import InputError, LabError, PodwallError
+from podwall.lab import enter, isolation, state
+from podwall.lab.engine import Engine
+from podwall.lab.holder import Holder
+from podwall.lab.isolation import Isolated
+from podwall.lab.matrix import Matrix
+from podwall.lab.messages import (
+    Applied,
+    Apply,
+    Ask,
+    Build,
+    Describe,
+    End,
+    Failure,
+    Fetch,
+    Place,
+    Progress,
+    Reply,
+    Request,
+    Result,
+    Status,
+)
+from podwall.lab.state import Note
+from podwall.lab.topology import EVERYTHING, OUTSIDE, Selection
+from podwall.lab.wire import decode_snapshot, encode_snapshot
+from podwall.lab.world import Progress as Report
+from podwall.lab.world import Shape, World
+
+T = TypeVar("T")
+
+_PATIENCE = 10.0
+
+
+def silent(_done: int, _total: int, _label: str) -> None:
+    """A progress callback that tells nobody."""
+
+
+class Lab:
+    """A running lab. As a context manager it is taken down at the end."""
+
+    def __init__(self, name: str, world: Isolated, connection: socket.socket) -> None:
+        self.name = name
+        self.world = world
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+
+    def probe(self, selection: Selection = EVERYTHING, progress: Report = silent) -> Matrix:
+        """Ask who reaches whom.
+
+        Raises:
+            LabError: the lab ended, or a question could not be asked.
+        """
+        return self._call(Ask(selection), Matrix, progress)
+
+    def apply(
+        self, snapshot: Snapshot, *, probe: bool = True, progress: Report = silent
+    ) -> Applied:
+        """Become ``snapshot``: pods come and go, policies are programmed anew.
+
+        With ``probe`` the answer tells what changed; if the lab was never probed as a whole, it is
+        probed before the change, too.
+
+        Raises:
+            LabError: the nodes differ, or the change could not be made.
+        """
+        return self._call(Apply(encode_snapshot(snapshot), probe), Applied, progress)
+
+    def status(self) -> Status:
+        """What stands."""
+        return self._call(Describe(), Status, silent)
+
+    def snapshot(self) -> Snapshot:
+        """The cluster that the lab stands for."""
+        return decode_snapshot(self._call(Fetch(), str, silent))
+
+    def place(self, name: str) -> Place:
+        """The endpoint of a name; a bare pod name means the namespace ``default``.
+
+        Raises:
+            InputError: there is none.
+        """
+        places = {each.party.name: each for each in self.status().places}
+        for wanted in (name, f"default/{name}", f"node/{name}"):
+            if wanted in places:
+                return places[wanted]
+        raise InputError(f"the lab has no {name!r}; it has {', '.join(places)} and {OUTSIDE}")
+
+    def enter(self, name: str) -> None:
+        """Move this process into the namespaces of an endpoint, or of ``outside``, for good."""
+        netns = OUTSIDE if name == OUTSIDE else self.place(name).netns
+        enter.enter(self.world, netns)
+
+    def execute(self, name: str, argv: list[str], env: Mapping[str, str]) -> int:
+        """Run a program inside an endpoint, on this terminal; returns its exit status."""
+        netns = OUTSIDE if name == OUTSIDE else self.place(name).netns
+        return enter.execute(self.world, netns, argv, {**env, "PODWALL_LAB": self.name})
+
+    def down(self) -> None:
+        """Take the lab down and wait until it is gone."""
+        try:
+            self._call(End(), type(None), silent)
+        except (LabError, OSError):
+            isolation.kill(self.world)
+        if not isolation.wait(self.world, _PATIENCE):
+            isolation.kill(self.world)
+        self.close()
+        state.forget(self.name)
+
+    def kill(self) -> None:
+        """End the lab at once."""
+        isolation.kill(self.world)
+        self.close()
+        if self.name:
+            state.forget(self.name)
+
+    def close(self) -> None:
+        """Let go of the connection; a lab of :func:`up` stays."""
+        self._lines.close()
+        self._connection.close()
+
+    def build(self, progress: Report) -> None:
+        """Build what the lab was started for; :func:`start` and :func:`up` do it."""
+        self._call(Build(), type(None), progress)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def _call(self, request: Request, wanted: type[T], progress: Report) -> T:
+        self._send(request)
+        while True:
+            match self._receive():
+                case Progress(done=done, total=total, label=label):
+                    progress(done, total, label)
+                case Failure(error=error, text=text):
+                    raise _known_error(error)(text)
+                case Result(value=value):
+                    return msgspec.json.decode(value, type=wanted)
+
+    def _send(self, request: Request) -> None:
+        try:
+            self._connection.sendall(msgspec.json.encode(request) + b"\n")
+        except OSError as error:
+            raise LabError("the lab has ended") from error
+
+    def _receive(self) -> Reply:
+        try:
+            line = self._lines.readline()
+        except OSError as error:
+            raise LabError("the lab has ended") from error
+        if not line:
+            raise LabError("the lab has ended")
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+        return reply
+
+
+def start(snapshot: Snapshot, shape: Shape, engine: Engine, progress: Report = silent) -> Lab:
+    """Build a lab that belongs to this process: whatever ends this process ends the lab.
+
+    Raises:
+        LabError: it cannot be built here.
+        InputError: the snapshot cannot be built.
+    """
+    holder = _holder(snapshot, shape, engine)
+    ours, theirs = socket.socketpair()
+    try:
+        world = isolation.start(
+            lambda: holder.hold_foreground(theirs), detached=False, keep_open=[theirs.fileno()]
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return _built(Lab("", world, ours), progress)
+
+
+def up(
+    name: str, snapshot: Snapshot, shape: Shape, engine: Engine, progress: Report = silent
+) -> Lab:
+    """Build a lab that stays up after this process.
+
+    Raises:
+        LabError: it cannot be built here, or one of that name is up.
+        InputError: the snapshot cannot be built, or the name is none.
+    """
+    holder = _holder(snapshot, shape, engine)
+    with state.locked() as base:
+        directory, listener = state.reserve(base, name)
+        try:
+            world = isolation.start(
+                lambda: holder.hold_detached(listener),
+                detached=True,
+                keep_open=[listener.fileno()],
+                log=str(state.log_path(directory)),
+            )
+            state.write_note(directory, Note(name, world))
+        except BaseException:
+            state.forget(name)
+            raise
+        finally:
+            listener.close()
+    return _built(Lab(name, world, state.connect(name)), progress)
+
+
+def take_down(name: str) -> None:
+    """End a lab that is up, also one that does not answer any more.
+
+    Raises:
+        LabError: none is up under that name.
+    """
+    note = state.find(name)
+    try:
+        lab = Lab(name, note.world, state.connect(name))
+    except LabError:
+        isolation.kill(note.world)
+        state.forget(name)
+    else:
+        lab.down()
+
+
+def find(name: str) -> Lab:
+    """A handle on a lab that is up.
+
+    Raises:
+        LabError: none is up under that name.
+    """
+    note = state.find(name)
+    return Lab(name, note.world, state.connect(name))
+
+
+def _holder(snapshot: Snapshot, shape: Shape, engine: Engine) -> Holder:
+    return Holder(World(snapshot, shape, engine, SystemRunner()))
+
+
+def _built(lab: Lab, progress: Report) -> Lab:
+    try:
+        lab.build(progress)
+    except BaseException:
+        lab.kill()
+        raise
+    return lab
+
+
+def _known_error(name: str) -> Callable[[str], PodwallError]:
+    """The exception to raise here for one that was raised in the lab."""
+    kind: Any = getattr(errors, name, LabError)
+    return kind if kind in (InputError, LabError, errors.KernelError) else LabError

@@ -1,0 +1,262 @@
+"""What ``podwall lab …`` does, apart from reading its command line.
+
+Each function prints to the console it is given and returns the exit status: 0, or 1 if something
+did not happen as expected. Everything else is an exception of :mod:`podwall.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.lab import client, state
+from podwall.lab.client import Lab
+from podwall.lab.engine import Engine
+from podwall.lab.matrix import Change, Matrix
+from podwall.lab.messages import Status
+from podwall.lab.naming import parse_listen, select_parties
+from podwall.lab.planning import next_snapshot
+from podwall.lab.progress import ProgressBar
+from podwall.lab.report import render_changes, render_matrix, summary
+from podwall.lab.state import DEFAULT_NAME
+from podwall.lab.topology import Selection
+from podwall.lab.world import Shape
+from podwall.manifest import Manifests
+from podwall.model.net import Family
+
+
+class Output(msgspec.Struct, frozen=True):
+    """Where results go, and whether as JSON. Progress goes to ``progress``, if it is a terminal."""
+
+    console: Console
+    progress: Console
+    as_json: bool = False
+
+
+def run(
+    snapshot: Snapshot,
+    shape: Shape,
+    engine: Engine,
+    output: Output,
+    *,
+    keep: bool = False,
+    name: str = DEFAULT_NAME,
+) -> int:
+    """``lab run``: build, program, probe, report, and take down unless it is to be kept.
+
+    A kept lab is one of :func:`up`; whatever breaks this off ends it all the same.
+    """
+    with ProgressBar(output.progress) as progress:
+        if keep:
+            lab = client.up(name, snapshot, shape, engine, progress)
+        else:
+            lab = client.start(snapshot, shape, engine, progress)
+        try:
+            matrix = lab.probe(progress=progress)
+        except BaseException:
+            lab.kill()
+            raise
+        if keep:
+            lab.close()
+        else:
+            lab.kill()
+    show_matrix(matrix, output)
+    if keep and not output.as_json:
+        output.console.print(_stays_up(name))
+    return 0 if matrix.agrees else 1
+
+
+def up(
+    snapshot: Snapshot, shape: Shape, engine: Engine, output: Output, name: str = DEFAULT_NAME
+) -> int:
+    """``lab up``: build and program a lab that stays."""
+    with ProgressBar(output.progress) as progress:
+        lab = client.up(name, snapshot, shape, engine, progress)
+    status = lab.status()
+    lab.close()
+    if output.as_json:
+        _print_json(output, _status_dict(name, status))
+    else:
+        output.console.print(f"{_inventory(status)}. {_stays_up(name)}")
+    return 0
+
+
+def down(output: Output, name: str | None = None) -> int:
+    """``lab down``: end one lab, or without a name all of them."""
+    names = [note.name for note in state.notes()] if name is None else [name]
+    for each in names:
+        client.take_down(each)
+    if output.as_json:
+        _print_json(output, {"ended": names})
+    else:
+        output.console.print(f"ended: {', '.join(names)}" if names else "no lab is up")
+    return 0
+
+
+def status(output: Output, name: str | None = None) -> int:
+    """``lab status``: the labs that are up, or who is in one of them."""
+    names = [note.name for note in state.notes()] if name is None else [name]
+    found = {each: _status_of(each) for each in names}
+    if output.as_json:
+        _print_json(output, {"labs": [_status_dict(*item) for item in found.items()]})
+        return 0
+    if not found:
+        output.console.print("no lab is up: 'podwall lab up FILES' starts one")
+    for each, current in found.items():
+        output.console.print(f"[bold]{each}[/bold]: {_inventory(current)}", highlight=False)
+        output.console.print(_places(current))
+    return 0
+
+
+def execute(argv: Sequence[str], who: str, name: str = DEFAULT_NAME) -> int:
+    """``lab exec``: run a program in a pod, on a node or ``outside``; its status is ours."""
+    lab = client.find(name)
+    try:
+        return lab.execute(who, list(argv), dict(os.environ))
+    finally:
+        lab.close()
+
+
+def probe(
+    output: Output,
+    *,
+    sources: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    ports: Sequence[str] = (),
+    name: str = DEFAULT_NAME,
+) -> int:
+    """``lab probe``: ask everything, or only from, to and on what is named."""
+    lab = client.find(name)
+    try:
+        with ProgressBar(output.progress) as progress:
+            matrix = lab.probe(_selection(lab, sources, targets, ports), progress)
+    finally:
+        lab.close()
+    show_matrix(matrix, output)
+    return 0 if matrix.agrees else 1
+
+
+def apply(manifests: Manifests, output: Output, name: str = DEFAULT_NAME) -> int:
+    """``lab apply``: make the lab what the manifests say now, and tell which answers changed."""
+    lab = client.find(name)
+    try:
+        families = tuple(Family(each) for each in lab.status().families)
+        snapshot = next_snapshot(manifests, lab.snapshot(), families)
+        with ProgressBar(output.progress) as progress:
+            applied = lab.apply(snapshot, progress=progress)
+    finally:
+        lab.close()
+    matrix = applied.matrix or Matrix((), ())
+    if output.as_json:
+        changed = [_change_dict(each) for each in applied.changes]
+        _print_json(output, {"changes": changed, **matrix.to_dict()})
+    elif matrix.agrees:
+        output.console.print(render_changes(applied.changes))
+        output.console.print(summary(matrix))
+    else:
+        output.console.print(render_changes(applied.changes))
+        show_matrix(matrix, output)
+    return 0 if matrix.agrees else 1
+
+
+def show_matrix(matrix: Matrix, output: Output) -> None:
+    """Print a matrix."""
+    if output.as_json:
+        _print_json(output, matrix.to_dict())
+    else:
+        output.console.print(render_matrix(matrix, output.console.width))
+
+
+def _selection(
+    lab: Lab, sources: Sequence[str], targets: Sequence[str], ports: Sequence[str]
+) -> Selection:
+    parties = [place.party for place in lab.status().places]
+    return Selection(
+        sources=select_parties(parties, sources),
+        targets=select_parties(parties, targets),
+        ports=frozenset(map(parse_listen, ports)) or None,
+    )
+
+
+def _status_of(name: str) -> Status:
+    lab = client.find(name)
+    try:
+        return lab.status()
+    finally:
+        lab.close()
+
+
+def _stays_up(name: str) -> str:
+    option = "" if name == DEFAULT_NAME else f" --name {name}"
+    return (
+        f"It stays up: try 'podwall lab exec{option} POD -- COMMAND' or "
+        f"'podwall lab probe{option}'; 'podwall lab down{option}' ends it."
+    )
+
+
+def _inventory(status: Status) -> str:
+    families = " and ".join(f"IPv{family}" for family in status.families)
+    pods = sum(
+        not each.party.name.startswith("node/") and each.node != "" for each in status.places
+    )
+    return (
+        f"{_count(pods, 'pod')} on {_count(len(status.nodes), 'node')}, {status.cni.value}, "
+        f"{families}, {_count(len(status.policies), 'policy', 'policies')}"
+    )
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _places(status: Status) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in ("name", "node", "addresses", "namespace"):
+        table.add_column(header, overflow="fold")
+    for each in status.places:
+        addresses = " ".join(each.party.addresses)
+        table.add_row(each.party.name, each.node, addresses, each.netns)
+    return table
+
+
+def _status_dict(name: str, status: Status) -> dict[str, Any]:
+    return {
+        "name": name,
+        "built": status.built,
+        "cni": status.cni.value,
+        "families": [f"ipv{family}" for family in status.families],
+        "nodes": list(status.nodes),
+        "policies": list(status.policies),
+        "endpoints": [
+            {
+                "name": each.party.name,
+                "kind": each.party.kind.value,
+                "node": each.node,
+                "addresses": list(each.party.addresses),
+                "netns": each.netns,
+            }
+            for each in status.places
+        ],
+    }
+
+
+def _change_dict(change: Change) -> dict[str, Any]:
+    return {
+        "source": change.src,
+        "destination": change.dst,
+        "family": f"ipv{change.family}",
+        "service": change.service,
+        "before": "allowed" if change.before else "denied",
+        "after": "allowed" if change.after else "denied",
+    }
+
+
+def _print_json(output: Output, value: object) -> None:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    output.console.file.write(text + "\n")

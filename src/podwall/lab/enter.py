@@ -1,0 +1,120 @@
+"""Go into a lab that is up: join its namespaces, and run a program there.
+
+A program that is started this way is a process of the lab, so that it ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from podwall.dataplane.command import command_environment
+from podwall.errors import LabError
+from podwall.lab import isolation, libc, netns
+from podwall.lab.isolation import Isolated
+
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
+_SIGNALLED = 128
+
+_KINDS = (
+    ("user", libc.CLONE_NEWUSER),
+    ("pid", libc.CLONE_NEWPID),
+    ("mnt", libc.CLONE_NEWNS),
+)
+
+
+def enter(world: Isolated, name: str) -> None:
+    """Move this process, which has one thread, into a network namespace of the lab, for good.
+
+    Its children become processes of the lab.
+
+    Raises:
+        LabError: the lab is gone, or belongs to another user.
+    """
+    if not isolation.alive(world):
+        raise LabError("the lab has ended")
+    directory = os.getcwd()
+    opened: list[tuple[int, int]] = []
+    try:
+        # All are opened first: from inside, the way to the others' files is no longer the same.
+        for kind, flag in _KINDS:
+            descriptor = os.open(f"/proc/{world.holder}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            opened.append((descriptor, flag))
+        for descriptor, flag in opened:
+            # Root's lab may have no user namespace of its own, and one's own cannot be entered.
+            if flag != libc.CLONE_NEWUSER or not _is_ours(descriptor):
+                libc.setns(descriptor, flag)
+    except OSError as error:
+        raise LabError(f"cannot enter the lab: {error.strerror}") from error
+    finally:
+        for descriptor, _flag in opened:
+            os.close(descriptor)
+    netns.enter(name)
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
+
+
+def execute(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a program in a network namespace of the lab and wait for it.
+
+    It has this process's terminal, standard files and directory. The result is its exit status, as
+    a shell would tell it: 127 if there is no such program, 128 and the number if a signal ended it.
+    """
+    isolation.flush_all()
+    child = os.fork()
+    if child == 0:
+        os._exit(_enter_and_execute(world, name, argv, command_environment(env)))
+    return _wait_for(child)
+
+
+def _enter_and_execute(
+    world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]
+) -> int:
+    try:
+        libc.die_with_parent(signal.SIGKILL)
+        enter(world, name)
+        # Only a child becomes a process of the process namespace that was entered.
+        child = os.fork()
+        if child == 0:
+            libc.die_with_parent(signal.SIGKILL)
+            # Python ignores it, and programs inherit that: 'yes | head' would not end.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
+    except LabError as error:
+        sys.stderr.write(f"podwall: {error}\n")
+    except OSError as error:
+        sys.stderr.write(f"podwall: {argv[0]}: {error.strerror}\n")
+        missing = error.errno == errno.ENOENT
+        sys.stderr.flush()
+        return _NOT_FOUND if missing else _NOT_EXECUTABLE
+    else:
+        return _wait_for(child)
+    sys.stderr.flush()
+    return 3
+
+
+def _wait_for(child: int) -> int:
+    """Wait for a child; signals from the terminal reach it by themselves."""
+    with _ignored(signal.SIGINT), _ignored(signal.SIGQUIT):
+        _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else _SIGNALLED - code
+
+
+@contextlib.contextmanager
+def _ignored(number: signal.Signals) -> Iterator[None]:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _is_ours(descriptor: int) -> bool:
+    theirs, ours = os.fstat(descriptor), os.stat("/proc/self/ns/user")
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
