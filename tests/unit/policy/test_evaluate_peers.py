@@ -6,9 +6,9 @@ import pytest
 
 from podwall.cluster.snapshot import Snapshot, build_snapshot
 from podwall.model.objects import NAME_LABEL, Phase, Pod
-from podwall.model.policy import Peer
+from podwall.model.policy import Direction, Peer
 from podwall.model.selector import Operator, Selector
-from podwall.policy.evaluate import evaluate, refuse_peer
+from podwall.policy.evaluate import evaluate, isolating_policies, refuse_peer
 from podwall.policy.refusal import (
     InExcept,
     NamespaceLabels,
@@ -208,6 +208,8 @@ def test_s23_a_host_network_pod_is_never_isolated() -> None:
     )
     assert evaluate(snapshot, flow(OUTSIDE, NODE)).allowed
     assert evaluate(snapshot, flow(NODE, OUTSIDE)).allowed
+    for direction in Direction:
+        assert isolating_policies(snapshot, host, direction) == ()
 
 
 def test_s24_every_address_of_a_pod_counts_in_both_roles() -> None:
