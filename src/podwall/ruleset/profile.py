@@ -90,7 +90,7 @@ class ProfileCompiler:
                 family=self._family,
                 role=SetRole.PEERS,
                 members=frozenset(each for each in members if each.family is self._family),
-                title="; ".join(map(str, peers.pods)),
+                title=" or ".join(map(str, peers.pods)),
             )
         )
 
@@ -109,7 +109,7 @@ class ProfileCompiler:
                 family=self._family,
                 role=SetRole.BLOCKS,
                 members=members,
-                title="; ".join(map(str, blocks)),
+                title=" or ".join(map(str, blocks)),
             )
         )
 
@@ -131,7 +131,7 @@ class ProfileCompiler:
                     for address, protocol, number in members
                     if address.family is self._family
                 ),
-                title=f"{', '.join(map(str, ports.names))} of {'; '.join(map(str, peers.pods))}",
+                title=f"{', '.join(map(str, ports.names))} of {' or '.join(map(str, peers.pods))}",
             )
         )
 

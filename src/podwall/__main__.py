@@ -1,0 +1,5 @@
+"""``python -m podwall``."""
+
+from podwall.cli.main import entry
+
+entry()

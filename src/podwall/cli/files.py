@@ -1,0 +1,121 @@
+"""Commands that need nothing but manifests: render, explain, matrix and check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from podwall.api import Cluster
+from podwall.cli import options
+from podwall.cli.output import Status, out, print_json, print_note, progress
+from podwall.cli.show import matrix_csv, show_explanation, show_matrix
+from podwall.errors import InputError
+from podwall.explain.ends import End
+from podwall.lab.hosts import outside_hosts
+from podwall.model.net import Family
+
+
+def add_render(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall render``."""
+    options.add_files(parser)
+    parser.add_argument("--node", metavar="NODE", help="node to render (default: the only one)")
+    parser.add_argument("--out", metavar="DIR", help="write the files there instead of printing")
+    options.add_output(parser, "text", "json")
+    options.add_cluster(parser)
+    options.add_switches(parser)
+
+
+def render(args: argparse.Namespace) -> Status:
+    """Print the exact text for ipset and iptables."""
+    cluster = options.load_cluster(args, fallback_node=args.node)
+    nodes = list(cluster.snapshot.nodes)
+    if args.node is None and len(nodes) != 1:
+        raise InputError(f"--node is needed, there are {len(nodes)}: {', '.join(nodes)}")
+    node = args.node or nodes[0]
+    text = cluster.render(node)
+    if args.out is not None:
+        directory = Path(args.out)
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in text.files.items():
+            (directory / name).write_text(content)
+        print_note(f"wrote {', '.join(text.files)} to {directory}")
+    elif args.output == "json":
+        print_json({"node": node, **text.files})
+    else:
+        for name, content in text.files.items():
+            sys.stdout.write(f"### {node}: {name}\n{content}")
+    return options.input_status(cluster)
+
+
+def add_explain(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall explain``."""
+    options.add_files(parser)
+    parser.add_argument("--from", dest="source", required=True, metavar="WHO", help=_WHO)
+    parser.add_argument("--to", dest="target", required=True, metavar="WHO", help=_WHO)
+    parser.add_argument(
+        "--port", default="80/tcp", metavar="PORT", help="6379/tcp, 53/udp, icmp (%(default)s)"
+    )
+    options.add_output(parser, "text", "json")
+    options.add_cluster(parser)
+    options.add_switches(parser)
+
+
+_WHO = "ns/pod, ns/deployment/name, node/name or an address"
+
+
+def explain(args: argparse.Namespace) -> Status:
+    """Say whether a connection is allowed, and why."""
+    cluster = options.load_cluster(args)
+    explanations = cluster.explain(args.source, args.target, args.port)
+    if args.output == "json":
+        print_json([each.to_dict() for each in explanations])
+    else:
+        console = out()
+        for index, each in enumerate(explanations):
+            if index:
+                console.print()
+            show_explanation(console, each)
+    return options.input_status(cluster)
+
+
+def add_matrix(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall matrix``."""
+    options.add_files(parser)
+    parser.add_argument(
+        "--by", choices=("pod", "workload"), default="workload", help="rows (%(default)s)"
+    )
+    parser.add_argument(
+        "--no-outside", action="store_true", help="leave hosts outside the cluster out"
+    )
+    options.add_output(parser, "table", "json", "csv")
+    options.add_cluster(parser)
+    options.add_switches(parser)
+
+
+def matrix(args: argparse.Namespace) -> Status:
+    """Print who can reach whom on which ports."""
+    cluster = options.load_cluster(args)
+    others = [] if args.no_outside else _outside(cluster)
+    with progress("asking the oracle") as report:
+        computed = cluster.matrix(by_workload=args.by == "workload", others=others, progress=report)
+    if args.output == "json":
+        print_json(computed.to_dict())
+    elif args.output == "csv":
+        sys.stdout.write(matrix_csv(computed))
+    else:
+        show_matrix(out(), computed)
+    return options.input_status(cluster)
+
+
+def _outside(cluster: Cluster) -> list[End]:
+    """An address inside each block of the policies, one inside each hole, and one outside."""
+    families = [
+        family
+        for family in Family
+        if any(each.family is family for each in cluster.snapshot.owners)
+    ]
+    return [
+        End(f"{host.address} ({host.title})", (host.address,))
+        for host in outside_hosts(cluster.snapshot, families)
+    ]

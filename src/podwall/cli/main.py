@@ -1,0 +1,260 @@
+"""The command line: which commands there are, and what becomes of their errors.
+
+Commands are imported when they are asked for, so that ``podwall --version`` and completion do not
+pay for what they do not use. Exit statuses: 0 as expected, 1 a difference or finding, 2 unusable
+input or options, 3 the kernel or the lab failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from podwall import __version__
+from podwall.errors import InputError, PodwallError
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command: where its code is, and what its help says.
+
+    ``options`` and ``run`` are names of functions in ``module``.
+    """
+
+    name: str
+    module: str
+    run: str
+    options: str
+    summary: str
+    examples: tuple[str, ...] = ()
+
+
+EXAMPLE = "examples/test-network-policy"
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "render",
+        "podwall.cli.files",
+        "render",
+        "add_render",
+        "print the exact ipset and iptables text for a node",
+        (
+            f"podwall render {EXAMPLE} --node node-1",
+            f"podwall render {EXAMPLE} --nodes 2 --node node-2 --out build/node-2",
+        ),
+    ),
+    Command(
+        "explain",
+        "podwall.cli.files",
+        "explain",
+        "add_explain",
+        "say whether a connection is allowed, and why",
+        (
+            f"podwall explain {EXAMPLE} --from staging/frontend --to default/db-0 --port 6379/tcp",
+            f"podwall explain {EXAMPLE} --from 172.17.1.9 --to default/db-0 --port 6379 -o json",
+        ),
+    ),
+    Command(
+        "matrix",
+        "podwall.cli.files",
+        "matrix",
+        "add_matrix",
+        "print who can reach whom on which ports",
+        (f"podwall matrix {EXAMPLE}", "podwall matrix examples/shop --by pod -o csv"),
+    ),
+    Command(
+        "check",
+        "podwall.cli.check",
+        "run",
+        "add_check",
+        "look for mistakes and traps in policies",
+        ("podwall check examples/shop", "podwall check policies/ --fail-on error -o json"),
+    ),
+    Command(
+        "apply",
+        "podwall.cli.node",
+        "apply_files",
+        "add_apply",
+        "enforce policies on this host, without a cluster",
+        (
+            "podwall apply cluster.yaml --node-name worker-1 --dry-run",
+            "kubectl get pods,namespaces,networkpolicies,nodes -A -o yaml | "
+            "podwall apply - --node-name worker-1",
+        ),
+    ),
+    Command(
+        "diff",
+        "podwall.cli.node",
+        "diff",
+        "add_apply",
+        "show what differs between manifests and this host's kernel",
+        ("podwall diff cluster.yaml --node-name worker-1",),
+    ),
+    Command(
+        "cleanup",
+        "podwall.cli.node",
+        "cleanup",
+        "add_cleanup",
+        "remove every rule, chain and set of podwall from this host",
+        ("podwall cleanup --dry-run", "podwall cleanup"),
+    ),
+    Command(
+        "completion",
+        "podwall.cli.completion",
+        "run",
+        "add_completion",
+        "print a completion script for a shell",
+        ("podwall completion bash > /etc/bash_completion.d/podwall",),
+    ),
+)
+
+LAB_COMMANDS: tuple[Command, ...] = (
+    Command(
+        "run",
+        "podwall.cli.lab",
+        "run",
+        "add_run",
+        "build a lab, probe every pair, print the matrix, take it down",
+        (
+            f"podwall lab run {EXAMPLE}",
+            f"podwall lab run {EXAMPLE} --nodes 2 --dual-stack --cni bridge",
+        ),
+    ),
+    Command(
+        "up",
+        "podwall.cli.lab",
+        "up",
+        "add_up",
+        "build a lab that stays up",
+        (f"podwall lab up {EXAMPLE} --nodes 2",),
+    ),
+    Command(
+        "down", "podwall.cli.lab", "down", "add_down", "end labs that are up", ("podwall lab down",)
+    ),
+    Command(
+        "status",
+        "podwall.cli.lab",
+        "status",
+        "add_down",
+        "show who is in the labs that are up",
+        ("podwall lab status",),
+    ),
+    Command(
+        "exec",
+        "podwall.cli.lab",
+        "execute",
+        "add_exec",
+        "run a program in a pod, on a node or outside",
+        (
+            "podwall lab exec default/db-0 -- ip address",
+            "podwall lab exec node/node-1 -- iptables -L -v",
+        ),
+    ),
+    Command(
+        "probe",
+        "podwall.cli.lab",
+        "probe",
+        "add_probe",
+        "probe a lab that is up",
+        ("podwall lab probe --to default/db-0 --port 6379/tcp",),
+    ),
+    Command(
+        "apply",
+        "podwall.cli.lab",
+        "apply_files",
+        "add_apply",
+        "change the policies, labels or pods of a lab that is up",
+        (f"podwall lab apply {EXAMPLE}",),
+    ),
+)
+
+
+def build_parser(only: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser; with ``only``, the options of just that command are added.
+
+    ``only`` is the beginning of the command line: options of other commands cost their imports.
+    """
+    parser = argparse.ArgumentParser(
+        prog="podwall",
+        description="Enforces Kubernetes NetworkPolicy with iptables and ipset, and says why.",
+        epilog="exit status: 0 as expected, 1 a difference or finding, 2 unusable input, "
+        "3 the kernel or the lab failed",
+    )
+    parser.add_argument("--version", action="version", version=f"podwall {__version__}")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the programs that are started"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    words = None if only is None else [word for word in only if not word.startswith("-")]
+    for command in COMMANDS:
+        _add(commands, command, "podwall", words is None or words[:1] == [command.name])
+    lab = commands.add_parser(
+        "lab",
+        help="pods as network namespaces on this machine, with real packets",
+        description="A cluster in network namespaces: no cluster and no root needed, and nothing "
+        "is left behind.",
+    )
+    lab_commands = lab.add_subparsers(metavar="COMMAND", required=True)
+    for command in LAB_COMMANDS:
+        chosen = words is None or words[:2] == ["lab", command.name]
+        _add(lab_commands, command, "podwall lab", chosen)
+    return parser
+
+
+def _add(commands: Any, command: Command, prefix: str, chosen: bool) -> None:
+    examples = "\n".join(f"  {each}" for each in command.examples)
+    parser = commands.add_parser(
+        command.name,
+        help=command.summary,
+        description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    del prefix
+    if chosen:
+        module = importlib.import_module(command.module)
+        getattr(module, command.options)(parser)
+        parser.set_defaults(run=getattr(module, command.run))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser(words).parse_args(words)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    from podwall.cli.output import Status, print_diagnostics, print_error  # noqa: PLC0415
+    from podwall.manifest import UnusableInput  # noqa: PLC0415
+
+    try:
+        return int(args.run(args))
+    except UnusableInput as error:
+        print_diagnostics(error.diagnostics)
+        return Status.UNUSABLE
+    except InputError as error:
+        print_error(str(error))
+        return Status.UNUSABLE
+    except PodwallError as error:
+        print_error(str(error))
+        return Status.FAILED
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return Status.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has enough. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.OK
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Commands that touch this host's kernel: apply, diff and cleanup."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+
+from rich.text import Text
+
+from podwall.api import Cluster
+from podwall.cli import options
+from podwall.cli.output import Status, err, out, print_error, print_json, print_note
+from podwall.cli.show_plan import plan_dict, show_plan
+from podwall.dataplane.apply import ApplyReport, apply, count_changes, enforce, for_families
+from podwall.dataplane.command import SystemRunner
+from podwall.dataplane.conntrack import CutReport, cut_forbidden
+from podwall.dataplane.kernel import KernelDataPlane, open_kernel
+from podwall.errors import InputError, KernelError
+from podwall.policy.evaluate import evaluate
+from podwall.ruleset import diff as planning
+from podwall.ruleset.compile import compile_node
+from podwall.ruleset.plan import Plan
+
+
+def add_apply(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall apply`` and ``podwall diff``."""
+    options.add_files(parser)
+    parser.add_argument(
+        "--node-name",
+        default=socket.gethostname(),
+        metavar="NODE",
+        help="which node of the manifests this host is (default: its host name, %(default)s)",
+    )
+    parser.add_argument(
+        "--place",
+        action="store_true",
+        help="give pods without node or address some, as render and the lab do",
+    )
+    parser.add_argument(
+        "--lock-wait",
+        type=int,
+        default=30,
+        metavar="SECONDS",
+        help="how long to wait for the xtables lock (%(default)s)",
+    )
+    options.add_mode(parser)
+    options.add_output(parser, "text", "json")
+    options.add_cluster(parser)
+    options.add_switches(parser)
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that can show what they would do."""
+    parser.add_argument("--dry-run", action="store_true", help="show the steps, change nothing")
+
+
+def apply_files(args: argparse.Namespace) -> Status:
+    """Enforce the policies of the manifests on this host."""
+    cluster = _load(args)
+    dataplane = _open(args)
+    ruleset = cluster.ruleset(args.node_name)
+    if args.dry_run:
+        plan = planning.diff(dataplane.observe(), for_families(ruleset, dataplane.families))
+        _print_plan(args, dataplane, plan)
+        return options.input_status(cluster)
+    report = enforce(
+        dataplane,
+        ruleset,
+        lambda refused: compile_node(
+            cluster.snapshot, args.node_name, cluster.settings, frozenset(refused)
+        ),
+    )
+    cut = _cut(cluster, args.node_name, dataplane) if cluster.settings.cut_connections else None
+    _print_report(args, report, cut)
+    if report.refusals:
+        return Status.FAILED
+    return options.input_status(cluster)
+
+
+def diff(args: argparse.Namespace) -> Status:
+    """Show what differs between the manifests and this host's kernel."""
+    cluster = _load(args)
+    dataplane = _open(args)
+    ruleset = for_families(cluster.ruleset(args.node_name), dataplane.families)
+    plan = planning.diff(dataplane.observe(), ruleset)
+    _print_plan(args, dataplane, plan)
+    return options.input_status(cluster, Status.DIFFERENT if plan else Status.OK)
+
+
+def add_cleanup(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall cleanup``."""
+    options.add_mode(parser)
+    options.add_output(parser, "text", "json")
+    add_dry_run(parser)
+    parser.set_defaults(lock_wait=30)
+
+
+def cleanup(args: argparse.Namespace) -> Status:
+    """Remove every rule, chain and set of podwall from this host."""
+    dataplane = _open(args)
+    observed = dataplane.observe()
+    plan = planning.cleanup(observed)
+    if args.dry_run:
+        _print_plan(args, dataplane, plan)
+        return Status.OK
+    _print_report(args, apply(dataplane, plan, observed), None)
+    return Status.OK
+
+
+def _load(args: argparse.Namespace) -> Cluster:
+    cluster = options.load_cluster(args, fallback_node=args.node_name, place_pods=args.place)
+    snapshot = cluster.snapshot
+    here = [pod for pod in snapshot.pods.values() if pod.node == args.node_name]
+    if not here:
+        nodes = sorted({pod.node for pod in snapshot.pods.values() if pod.node}) or ["none"]
+        hint = "" if args.place else "; --place gives pods without node and address some"
+        print_note(
+            f"no pod of the manifests is on node {args.node_name!r} "
+            f"(nodes that have some: {', '.join(nodes)}){hint}"
+        )
+    unaddressed = [pod for pod in here if not pod.addresses and not pod.phase.terminated]
+    if unaddressed:
+        print_note(f"{len(unaddressed)} pods of this node have no address yet")
+    return cluster
+
+
+def _open(args: argparse.Namespace) -> KernelDataPlane:
+    if os.geteuid() != 0:
+        raise InputError("reading and changing the kernel's rules needs root; try with sudo")
+    if not 0 <= args.lock_wait <= 3600:
+        raise InputError(f"--lock-wait {args.lock_wait}: must be 0 to 3600 seconds")
+    return open_kernel(
+        SystemRunner(), options.mode_of(args), args.lock_wait, timeout=args.lock_wait + 60
+    )
+
+
+def _cut(cluster: Cluster, node: str, dataplane: KernelDataPlane) -> CutReport | None:
+    """Cut what is no longer allowed; rules are in force already if this fails."""
+    local = {
+        address
+        for pod in cluster.snapshot.pods.values()
+        if pod.node == node
+        for address in cluster.snapshot.owned_addresses(pod)
+    }
+    try:
+        return cut_forbidden(
+            dataplane,
+            is_allowed=lambda flow: evaluate(cluster.snapshot, flow, cluster.settings).allowed,
+            concerns=local.__contains__,
+        )
+    except KernelError as error:
+        print_error(f"connections that are no longer allowed could not be cut: {error}")
+        return None
+
+
+def _print_report(args: argparse.Namespace, report: ApplyReport, cut: CutReport | None) -> None:
+    if args.output == "json":
+        print_json(
+            {
+                "steps": report.steps,
+                "rules": {"added": report.rules_added, "removed": report.rules_removed},
+                "members": {"added": report.members_added, "removed": report.members_removed},
+                "seconds": round(report.seconds, 6),
+                "connections_cut": None if cut is None else cut.cut,
+                "refused": [
+                    {"policies": list(map(str, each.policies)), "cause": each.cause}
+                    for each in report.refusals
+                ],
+            }
+        )
+    else:
+        out().print(str(report))
+        if cut is not None and cut.cut:
+            out().print(f"cut {cut.cut} connections that are no longer allowed")
+    for refusal in report.refusals:
+        names = ", ".join(map(str, refusal.policies))
+        err().print(
+            Text.assemble(
+                ("error: ", "bold red"),
+                f"the kernel refuses the rules of {names}; their pods are isolated and nothing of "
+                f"these policies is allowed\n{refusal.cause}",
+            )
+        )
+
+
+def _print_plan(args: argparse.Namespace, dataplane: KernelDataPlane, plan: Plan) -> None:
+    changes = count_changes(plan, dataplane.observe())
+    if args.output == "json":
+        print_json(plan_dict(plan, changes))
+    else:
+        show_plan(out(), plan, changes)

@@ -1,0 +1,177 @@
+"""Why a flow is allowed or denied, and the way that it takes through the rules.
+
+An :class:`Explanation` puts side by side what the oracle says about policies and what the compiled
+rules do to the packet. The two never disagree; should they, the explanation says so before anything
+else, because then podwall has a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.errors import InputError
+from podwall.explain.ends import End, Service
+from podwall.model.flow import Flow
+from podwall.model.net import Family, Protocol
+from podwall.model.policy import Direction
+from podwall.model.settings import Settings
+from podwall.policy.decision import Decision, DirectionDecision
+from podwall.policy.evaluate import evaluate
+from podwall.ruleset.ir import Hook, IPSet, MatchSet, Ruleset
+from podwall.ruleset.journey import Journey, StopTrace, travel
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """One question and its whole answer.
+
+    ``rulesets`` holds those of the nodes on the way, to look up the sets that the rules name.
+    """
+
+    source: End
+    target: End
+    service: Service
+    decision: Decision
+    journey: Journey
+    rulesets: dict[str, Ruleset]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether policies and rules give the same verdict."""
+        return self.journey.verdict is self.decision.verdict
+
+    @property
+    def deciding(self) -> DirectionDecision | None:
+        """The direction that denies; ``None`` for an allowed flow."""
+        return next((each for each in self.decision.directions if not each.allowed), None)
+
+    def sets_of(self, stop: StopTrace) -> tuple[IPSet, ...]:
+        """The sets that the matching rules at one stop name, in order, each once."""
+        rules = self.rulesets[stop.stop.node].family(self.decision.flow.src.family)
+        names = dict.fromkeys(
+            match.set
+            for step in stop.trace.steps
+            if step.matched
+            for match in step.rule.matches
+            if isinstance(match, MatchSet)
+        )
+        return tuple(rules.sets[name] for name in names)
+
+    def to_dict(self) -> dict[str, object]:
+        """The explanation as plain values, as ``-o json`` prints it."""
+        return {
+            "from": _end_dict(self.source),
+            "to": _end_dict(self.target),
+            "service": str(self.service),
+            "family": f"ipv{self.decision.flow.src.family.value}",
+            "verdict": self.decision.verdict.value,
+            "rules_agree": self.agrees,
+            "decided_by": None if self.deciding is None else self.deciding.direction.value,
+            "egress": _direction_dict(self.decision.egress),
+            "ingress": _direction_dict(self.decision.ingress),
+            "path": [self._stop_dict(stop) for stop in self.journey.stops],
+        }
+
+    def _stop_dict(self, stop: StopTrace) -> dict[str, object]:
+        return {
+            "node": stop.stop.node,
+            "hook": stop.stop.hook.value,
+            "verdict": stop.trace.verdict.value,
+            "steps": [
+                {
+                    "chain": step.chain,
+                    "rule": step.index + 1,
+                    "matched": step.matched,
+                    "target": type(step.rule.target).__name__.upper(),
+                    "to": getattr(step.rule.target, "chain", None),
+                    "comment": step.rule.comment,
+                }
+                for step in stop.trace.steps
+            ],
+            "sets": [
+                {"name": each.name, "type": each.type.value, "members": len(each.members)}
+                for each in self.sets_of(stop)
+            ],
+        }
+
+
+def explain(
+    snapshot: Snapshot,
+    source: End,
+    target: End,
+    service: Service,
+    ruleset_of: Callable[[str], Ruleset],
+    settings: Settings = Settings(),
+) -> tuple[Explanation, ...]:
+    """Explain a connection in each family that both ends have, IPv4 first.
+
+    Raises:
+        InputError: the two ends have no address of one family in common.
+    """
+    explanations = []
+    for family in Family:
+        src, dst = source.address(family), target.address(family)
+        if src is None or dst is None:
+            continue
+        protocol = service.protocol
+        if protocol is Protocol.ICMP and family is Family.V6:
+            protocol = Protocol.ICMPV6
+        flow = Flow(src, dst, protocol, service.port)
+        rulesets: dict[str, Ruleset] = {}
+
+        def remember(node: str, known: dict[str, Ruleset] = rulesets) -> Ruleset:
+            if node not in known:
+                known[node] = ruleset_of(node)
+            return known[node]
+
+        decision = evaluate(snapshot, flow, settings)
+        journey = travel(snapshot, flow, remember)
+        explanations.append(Explanation(source, target, service, decision, journey, rulesets))
+    if not explanations:
+        raise InputError(
+            f"{source.title} and {target.title} have no addresses of one family: "
+            f"{_addresses(source)} and {_addresses(target)}"
+        )
+    return tuple(explanations)
+
+
+def hook_story(hook: Hook, node: str) -> str:
+    """What a hook is, in words."""
+    match hook:
+        case Hook.FORWARD:
+            return f"forwarded by node {node}"
+        case Hook.INPUT:
+            return f"arrives at node {node} itself"
+        case Hook.OUTPUT:
+            return f"starts on node {node} itself"
+
+
+def _addresses(end: End) -> str:
+    return ", ".join(map(str, end.addresses)) or "no address"
+
+
+def _end_dict(end: End) -> dict[str, object]:
+    return {
+        "name": end.title,
+        "pod": None if end.pod is None else str(end.pod),
+        "addresses": list(map(str, end.addresses)),
+    }
+
+
+def _direction_dict(decision: DirectionDecision) -> dict[str, object]:
+    return {
+        "direction": decision.direction.value,
+        "verdict": decision.verdict.value,
+        "subject": None if decision.subject is None else str(decision.subject),
+        "exemption": None if decision.exemption is None else decision.exemption.name.lower(),
+        "isolated_by": list(map(str, decision.isolated_by)),
+        "allowed_by": None if decision.allowed_by is None else str(decision.allowed_by),
+        "reasons": [line for refusal in decision.refusals for line in str(refusal).splitlines()],
+    }
+
+
+def judged_end(direction: Direction) -> str:
+    """Whose policies decide in a direction."""
+    return "the source" if direction is Direction.EGRESS else "the destination"
