@@ -113,15 +113,15 @@ def rules(
 
 
 def members(kind: SetType, family: Family) -> st.SearchStrategy[Member]:
+    # The kernel keeps the address 0.0.0.0 in no set of single addresses.
+    hosts = addresses(family).filter(lambda address: address.value > 0)
     match kind:
         case SetType.HASH_IP:
-            return addresses(family)
+            return hosts
         case SetType.HASH_NET:
             return st.builds(Net, cidrs(family), st.booleans())
         case _:
-            return st.builds(
-                AddressPort, addresses(family), st.sampled_from(PORT_PROTOCOLS), port_numbers
-            )
+            return st.builds(AddressPort, hosts, st.sampled_from(PORT_PROTOCOLS), port_numbers)
 
 
 _KINDS = {

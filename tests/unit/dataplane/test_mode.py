@@ -123,7 +123,7 @@ class Unreadable(MemoryKernel):
         self,
         argv: Sequence[str],
         *,
-        input: str | bytes | None = None,
+        input: str | bytes | None = None,  # noqa: A002
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Completed:
         if argv[0] == "iptables-nft-save":

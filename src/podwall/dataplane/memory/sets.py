@@ -157,6 +157,8 @@ def _canonical(number: int, ipset: MemorySet, member: str) -> str:
         words += [_address(number, ipset.family, each) for each in parts[2:]]
         if len(words) != len(ipset.kind.split(",")):
             raise Refused(number, f"Syntax error: {member} does not fit {ipset.kind}")
+        if words[0] in ("0.0.0.0", "::") and len(words) < 3:  # noqa: S104  # compared, not bound
+            raise Refused(number, "Null-valued element, cannot be stored in a hash type of set")
         return ",".join(words)
     except AddressError as error:
         raise Refused(number, f"Syntax error: cannot parse {member}: {error}") from error

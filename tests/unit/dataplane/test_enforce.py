@@ -1,0 +1,334 @@
+"""Enforcing a ruleset: nothing to do the second time, and an end to whatever was cut off."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podwall.cluster.snapshot import Snapshot, build_snapshot
+from podwall.dataplane.apply import ApplyReport, StepRefused, enforce, for_families
+from podwall.dataplane.blame import PROBE_CHAIN, refused_rules
+from podwall.dataplane.iptables.mode import Mode
+from podwall.dataplane.memory import MemoryKernel, memory_dataplane
+from podwall.errors import LockTimeout
+from podwall.model.net import Family
+from podwall.model.policy import PolicyKey
+from podwall.ruleset.compile import compile_node
+from podwall.ruleset.diff import diff
+from podwall.ruleset.ir import Drop, Return, Rule, Ruleset
+from podwall.ruleset.plan import UnreadableRule
+from tests import strategies
+from tests.builders import allow, block, labels, namespace, node, pod, pods, policy, port
+
+V4, V6 = Family.V4, Family.V6
+GOOD, BAD = PolicyKey("dev", "good"), PolicyKey("dev", "bad")
+
+
+class Killed(BaseException):
+    """The process ends here, whatever it was doing."""
+
+
+class Killer:
+    """Ends the process at the given moment: a command or a line of a batch, counted from 0."""
+
+    def __init__(self, moment: int) -> None:
+        self.moment = moment
+
+    def __call__(self, program: str, number: int, line: str) -> None:
+        if self.moment == 0:
+            raise Killed
+        self.moment -= 1
+
+
+def cluster(*more_pods: str, dual_stack: bool = True) -> Snapshot:
+    """Two policies on two pods of one node, and a client elsewhere."""
+    second = ["fd00::2"] if dual_stack else []
+    return build_snapshot(
+        pods=[
+            pod("dev/web", "10.0.0.2", *second, node="a", app="web"),
+            pod("dev/db", "10.0.0.3", node="a", app="db"),
+            pod("dev/client", "10.0.1.9", node="b", app="client"),
+            *(
+                pod(f"dev/client-{address}", address, node="b", app="client")
+                for address in more_pods
+            ),
+        ],
+        namespaces=[namespace("dev")],
+        policies=[
+            policy(
+                "dev/good",
+                labels({"app": "web"}),
+                ingress=[
+                    allow(pods(labels({"app": "client"}), namespaces="dev"), ports=[port(80)])
+                ],
+            ),
+            policy(
+                "dev/bad",
+                labels({"app": "db"}),
+                ingress=[allow(block("192.0.2.0/24", "192.0.2.7/32"), ports=[port(5432)])],
+            ),
+        ],
+        nodes=[node("a", "172.16.0.1", pod_cidrs=["10.0.0.0/24"]), node("b", "172.16.0.2")],
+    )
+
+
+def ruleset(snapshot: Snapshot) -> Ruleset:
+    return compile_node(snapshot, "a")
+
+
+def holds(kernel: MemoryKernel, mode: Mode, desired: Ruleset) -> bool:
+    """Whether the kernel holds just what is desired, by its own account."""
+    observed = memory_dataplane(kernel, mode).observe()
+    for family in Family:
+        wanted = desired.family(family)
+        seen = observed.family(family)
+        assert seen.chains == {name: each.rules for name, each in wanted.chains.items()}
+        assert set(seen.sets) == set(wanted.sets)
+        for name, ipset in wanted.sets.items():
+            assert seen.sets[name].members == ipset.members
+        assert {
+            hook: [(each.index, each.chain, each.plain) for each in jumps]
+            for hook, jumps in seen.hooks.items()
+        } == {hook: [(0, chain, True)] for hook, chain in wanted.hooks.items()}
+    return not diff(observed, desired)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_second_time_there_is_nothing_to_do(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    desired = ruleset(cluster())
+    first = enforce(memory_dataplane(kernel, mode), desired)
+    assert first.steps > 0
+    assert holds(kernel, mode, desired)
+    kernel.commands.clear()
+    second = enforce(memory_dataplane(kernel, mode), desired)
+    assert (second.steps, second.rules_added, second.members_added) == (0, 0, 0)
+    assert not any("restore" in words[0] or "restore" in words for words in kernel.commands)
+
+
+def test_the_report_counts_what_changed() -> None:
+    kernel = MemoryKernel()
+    dataplane = memory_dataplane(kernel)
+    first = enforce(dataplane, ruleset(cluster()), clock=iter([1.0, 1.041]).__next__)
+    wanted = ruleset(cluster())
+    rules = sum(len(chain.rules) for half in wanted.families for chain in half.chains.values())
+    jumps = sum(len(half.hooks) for half in wanted.families)
+    members = sum(len(each.members) for half in wanted.families for each in half.sets.values())
+    assert first.rules_added == rules + jumps
+    assert (first.rules_removed, first.members_removed) == (0, 0)
+    assert first.members_added == members
+    assert str(first).startswith(f"applied in 41 ms: rules +{rules + jumps} -0, members +{members}")
+
+
+def test_a_pod_that_comes_elsewhere_adds_a_member_and_no_rule() -> None:
+    kernel = MemoryKernel()
+    dataplane = memory_dataplane(kernel)
+    enforce(dataplane, ruleset(cluster()))
+    report = enforce(dataplane, ruleset(cluster("10.0.1.10")))
+    assert (report.rules_added, report.rules_removed) == (0, 0)
+    assert (report.members_added, report.members_removed) == (1, 0)
+    report = enforce(dataplane, ruleset(cluster()))
+    assert (report.members_added, report.members_removed) == (0, 1)
+
+
+def test_a_report_without_steps_says_so() -> None:
+    assert str(ApplyReport(seconds=0.003)) == "nothing to change (3 ms)"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_killed_at_any_moment_the_next_run_gets_there(mode: Mode) -> None:
+    before, after = ruleset(cluster("10.0.1.10")), ruleset(build_snapshot())
+    moments = 0
+    while True:
+        kernel = MemoryKernel()
+        enforce(memory_dataplane(kernel, mode), before)
+        dataplane = memory_dataplane(kernel, mode)
+        kernel.interrupt = Killer(moments)
+        try:
+            enforce(dataplane, after)
+        except Killed:
+            kernel.interrupt = Killer(-1)
+            enforce(memory_dataplane(kernel, mode), after)
+            assert holds(kernel, mode, after)
+            moments += 1
+        else:
+            break
+    assert moments > 20
+
+
+@given(strategies.snapshots(), strategies.snapshots(), st.sampled_from(Mode), st.integers(0, 150))
+def test_from_any_state_cut_off_anywhere_the_next_run_gets_there(
+    before: Snapshot, after: Snapshot, mode: Mode, moment: int
+) -> None:
+    name = strategies.NODES[0].name
+    kernel = MemoryKernel()
+    enforce(memory_dataplane(kernel, mode), compile_node(before, name))
+    dataplane = memory_dataplane(kernel, mode)
+    desired = compile_node(after, name)
+    kernel.interrupt = Killer(moment)
+    try:
+        enforce(dataplane, desired)
+    except Killed:
+        kernel.interrupt = Killer(-1)
+        enforce(dataplane, desired)
+    kernel.interrupt = Killer(-1)
+    assert holds(kernel, mode, desired)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_was_changed_by_hand_is_put_right(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    dataplane = memory_dataplane(kernel, mode)
+    desired = ruleset(cluster())
+    enforce(dataplane, desired)
+    [peers] = [name for name in desired.v4.sets if name.startswith("PW4-p-")]
+    tampering = [
+        "*filter",
+        "-I PW-FORWARD 1 -j ACCEPT",
+        "-I FORWARD 1 -s 192.0.2.1/32 -j ACCEPT",
+        ":PW-left-behind - [0:0]",
+        "-A PW-left-behind -j PW-left-behind",
+        "COMMIT",
+        "",
+    ]
+    kernel.run([f"iptables-{mode.value}-restore", "--noflush"], input="\n".join(tampering))
+    kernel.run(
+        ["ipset", "restore"],
+        input=f"add {peers} 192.0.2.9\ncreate PW4-b-old hash:net\ncreate PW4-odd bitmap:port\n",
+    )
+    seen = dataplane.observe().v4.chains["PW-FORWARD"][0]
+    assert seen == UnreadableRule("-j ACCEPT")
+    enforce(dataplane, desired)
+    assert holds(kernel, mode, desired)
+    assert set(kernel.sets.by_name) == {*desired.v4.sets, *desired.v6.sets}
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_s10_the_policy_that_the_kernel_refuses_is_isolated_and_the_rest_enforced(
+    mode: Mode, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = MemoryKernel()
+    desired = ruleset(cluster())
+    for family in Family:
+        kernel.tables[mode, family].refuses = lambda spec: "--dports 5432" in spec
+    asked: list[frozenset[PolicyKey]] = []
+
+    def compile_without(policies: frozenset[PolicyKey]) -> Ruleset:
+        asked.append(policies)
+        return compile_node(cluster(), "a", refused=policies)
+
+    with caplog.at_level(logging.WARNING):
+        report = enforce(memory_dataplane(kernel, mode), desired, compile_without)
+    [refusal] = report.refusals
+    assert refusal.policies == (BAD,)
+    assert "refused" in refusal.cause
+    assert asked == [frozenset({BAD})]
+    assert holds(kernel, mode, compile_node(cluster(), "a", refused=frozenset({BAD})))
+    assert "dev/bad" in caplog.text
+    assert PROBE_CHAIN not in memory_dataplane(kernel, mode).observe().v4.chains
+
+
+def test_s10_a_set_that_the_kernel_refuses_is_blamed_on_the_policies_that_need_it() -> None:
+    kernel = MemoryKernel()
+    desired = ruleset(cluster())
+    [blocks] = [name for name in desired.v4.sets if name.startswith("PW4-b-")]
+
+    def occupied(program: str, number: int, line: str) -> None:
+        if line.startswith(f"create {blocks} "):
+            kernel.sets.by_name[blocks] = taken
+        elif number == 0:
+            kernel.sets.by_name.pop(blocks, None)
+
+    # Something takes the name between every look and every batch, so that a fresh look is no help.
+    kernel.sets.restore(f"create {blocks} hash:ip\n", lambda _number, _line: None)
+    taken = kernel.sets.by_name.pop(blocks)
+    kernel.interrupt = occupied
+    report = enforce(
+        memory_dataplane(kernel),
+        desired,
+        lambda policies: compile_node(cluster(), "a", refused=policies),
+    )
+    assert [refusal.policies for refusal in report.refusals] == [(BAD,)]
+
+
+def test_s10_an_address_that_no_set_can_hold_costs_only_the_policies_that_mean_it() -> None:
+    kernel = MemoryKernel()
+    snapshot = cluster("0.0.0.0")
+    report = enforce(
+        memory_dataplane(kernel),
+        ruleset(snapshot),
+        lambda policies: compile_node(snapshot, "a", refused=policies),
+    )
+    assert [refusal.policies for refusal in report.refusals] == [(GOOD,)]
+    assert "Null-valued" in report.refusals[0].cause
+
+
+def test_a_change_behind_our_back_is_not_held_against_a_policy() -> None:
+    kernel = MemoryKernel()
+    desired = ruleset(cluster())
+    [blocks] = [name for name in desired.v4.sets if name.startswith("PW4-b-")]
+    chances = [True]
+
+    def steal(program: str, number: int, line: str) -> None:
+        if program == "iptables-nft-restore" and chances:
+            chances.clear()
+            del kernel.sets.by_name[blocks]
+
+    kernel.interrupt = steal
+    report = enforce(memory_dataplane(kernel), desired, compile_nothing)
+    assert not chances
+    assert report.refusals == ()
+    assert holds(kernel, Mode.NFT, desired)
+
+
+def compile_nothing(policies: frozenset[PolicyKey]) -> Ruleset:
+    raise AssertionError(f"no policy is at fault, but {policies} shall go")
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_is_no_policys_fault_is_raised_with_its_step(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    for family in Family:
+        kernel.tables[mode, family].refuses = lambda spec: "--ctstate" in spec
+    with pytest.raises(StepRefused) as refused:
+        enforce(memory_dataplane(kernel, mode), ruleset(cluster()), compile_nothing)
+    assert refused.value.step.family is V4  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_all_guilty_rules_are_found_among_many(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    kernel.tables[mode, V4].refuses = lambda spec: "guilty" in spec
+    rules = [Rule(Drop() if index % 2 else Return(), (), f"rule {index}") for index in range(100)]
+    guilty = [Rule(Drop(), (), "guilty 1"), Rule(Drop(), (), "guilty 2")]
+    suspects = [*rules[:20], guilty[0], *rules[20:], guilty[1]]
+    dataplane = memory_dataplane(kernel, mode)
+    kernel.commands.clear()
+    assert refused_rules(dataplane, V4, suspects) == guilty
+    assert len(kernel.commands) < 60
+    assert dataplane.observe().v4.chains == {}
+
+
+def test_the_lock_held_by_another_is_reported_and_the_next_run_goes_on() -> None:
+    kernel = MemoryKernel()
+    desired = ruleset(cluster())
+    dataplane = memory_dataplane(kernel, Mode.LEGACY)
+    kernel.locked = True
+    with pytest.raises(LockTimeout, match="10 s"):
+        enforce(dataplane, desired)
+    kernel.locked = False
+    enforce(dataplane, desired)
+    assert holds(kernel, Mode.LEGACY, desired)
+
+
+def test_without_ipv6_its_half_is_left_out_and_the_second_run_has_nothing_to_do() -> None:
+    kernel = MemoryKernel()
+    kernel.has_ipv6 = False
+    dataplane = memory_dataplane(kernel)
+    desired = ruleset(cluster())
+    enforce(dataplane, desired)
+    assert enforce(dataplane, desired).steps == 0
+    assert holds(kernel, Mode.NFT, for_families(desired, [V4]))
