@@ -478,6 +478,12 @@ def test_messages_escape_control_characters_and_cut_long_texts() -> None:
         assert len(str(problem)) < 400
 
 
+def test_a_number_with_thousands_of_digits_is_only_called_large() -> None:
+    data = {"metadata": {"name": "web"}, "spec": {"podSelector": 10**5000}}
+    (error,) = decode_policy(data).errors
+    assert error.found == "it is a very large number"
+
+
 def test_the_number_of_problems_is_bounded_and_the_rest_is_counted() -> None:
     data = {"metadata": {"name": "web"}, "spec": {"ingress": [5] * 100_000}}
     decoded = decode_policy(data)
