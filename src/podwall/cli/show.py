@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podwall.explain.explanation import Explanation, hook_story, judged_end
-from podwall.explain.matrix import OWN_ADDRESS, ReachCell, ReachMatrix
+from podwall.explain.explanation import Explanation, Grant, hook_story, judged_end
+from podwall.explain.grouping import Grid, group
+from podwall.explain.matrix import ReachMatrix
 from podwall.policy.decision import DirectionDecision
-from podwall.ruleset.ir import Drop, Goto, IPSet, Jump, Reject, Return, Rule
+from podwall.ruleset.ir import (
+    AddressPort,
+    ChainRole,
+    Drop,
+    Goto,
+    IPSet,
+    Jump,
+    Match,
+    MatchPorts,
+    MatchProtocol,
+    MatchSet,
+    Member,
+    Net,
+    Reject,
+    Return,
+    Rule,
+)
 from podwall.ruleset.journey import StopTrace
 
 _STYLE = {True: "green", False: "bold red"}
 _SHOWN_MEMBERS = 4
-_LONGEST_CELL = 28
-_MOST_COLUMNS = 12
+_NAME_WIDTH = 44
+_MOST_COLUMNS = 6
+_MOST_NAMES = 12
 
 
 def show_explanation(console: Console, explanation: Explanation) -> None:
@@ -45,7 +64,7 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
         )
     for direction in decision.directions:
         console.print()
-        _show_direction(console, direction)
+        _show_direction(console, direction, explanation.grant(direction))
     if explanation.journey.stops:
         console.print("\nThe way through the kernel:")
         for stop in explanation.journey.stops:
@@ -58,7 +77,7 @@ def _who(direction: DirectionDecision) -> str:
     return str(direction.subject) if direction.subject else judged_end(direction.direction)
 
 
-def _show_direction(console: Console, direction: DirectionDecision) -> None:
+def _show_direction(console: Console, direction: DirectionDecision, grant: Grant | None) -> None:
     console.print(
         Text.assemble(
             (f"{direction.direction.value.capitalize()}", "bold"),
@@ -72,6 +91,8 @@ def _show_direction(console: Console, direction: DirectionDecision) -> None:
         console.print(f"  {direction.exemption.value}")
     if direction.allowed_by is not None:
         console.print(f"  allowed by {direction.allowed_by}")
+        if grant is not None:
+            console.print(f"    {grant.peer}; {grant.port}")
     for refusal in direction.refusals:
         if not refusal.rules:
             console.print(f"  {refusal}")
@@ -93,23 +114,40 @@ def _show_stop(console: Console, explanation: Explanation, stop: StopTrace) -> N
             (stop.trace.verdict.value, _STYLE[stop.trace.verdict.value == "allowed"]),
         )
     )
-    skipped: dict[str, int] = {}
+    rules = explanation.rulesets[stop.stop.node].family(explanation.decision.flow.src.family)
     for step in stop.trace.steps:
-        if not step.matched:
-            skipped[step.chain] = skipped.get(step.chain, 0) + 1
-            continue
-        text = f"    {step.chain} rule {step.index + 1}: {_target(step.rule)}"
-        console.print(Text(text + (f"   # {step.rule.comment}" if step.rule.comment else "")))
-    for ipset in explanation.sets_of(stop):
-        console.print(Text(f"    set {_set_text(ipset)}", style="dim"))
+        note = step.rule.comment or rules.chains[step.chain].notes.get(step.index, "")
+        comment = f"   # {note}" if note else ""
+        if step.failed is None:
+            where = f"    {step.chain} rule {step.index + 1}: "
+            console.print(Text(f"{where}{_target(step.rule)}{comment}"))
+        elif rules.chains[step.chain].role is ChainRole.PROFILE:
+            where = f"    {step.chain} rule {step.index + 1}: "
+            console.print(Text(f"{where}no, {_failure(step.failed)}{comment}", style="dim"))
+    for ipset, holds in explanation.sets_of(stop):
+        answer = "holds it" if holds else "does not hold it"
+        console.print(Text(f"    set {_set_text(ipset)}: {answer}", style="dim"))
+
+
+def _failure(match: Match) -> str:
+    """Why a rule of a profile does not match, in words."""
+    match match:
+        case MatchSet(name, ends):
+            return f"{','.join(end.value for end in ends)} is not in {name}"
+        case MatchProtocol(protocol):
+            return f"it is not {protocol.name}"
+        case MatchPorts(ports):
+            return f"the port is not in {','.join(map(str, ports))}"
+        case _:
+            return f"{type(match).__name__} does not hold"
 
 
 def _target(rule: Rule) -> str:
     match rule.target:
         case Jump(chain):
-            return f"on to {chain}"
+            return f"calls {chain}"
         case Goto(chain):
-            return f"on to {chain} for good"
+            return f"goes to {chain}"
         case Return():
             return "goes back: nothing against it here"
         case Drop():
@@ -119,75 +157,75 @@ def _target(rule: Rule) -> str:
 
 
 def _set_text(ipset: IPSet) -> str:
-    members = [str(getattr(each, "cidr", each)) for each in sorted(ipset.members)]
+    members = [_member_text(each) for each in sorted(ipset.members)]
     shown = ", ".join(members[:_SHOWN_MEMBERS])
     more = f" and {len(members) - _SHOWN_MEMBERS} more" if len(members) > _SHOWN_MEMBERS else ""
     return f"{ipset.name} ({ipset.type.value}, {len(members)} members): {shown}{more}"
 
 
+def _member_text(member: Member) -> str:
+    match member:
+        case Net(cidr, nomatch):
+            return f"{cidr} nomatch" if nomatch else str(cidr)
+        case AddressPort(address, protocol, port):
+            return f"{address} {port}/{protocol.name.lower()}"
+        case _:
+            return str(member)
+
+
 def show_matrix(console: Console, matrix: ReachMatrix) -> None:
-    """Print a matrix as one grid for each family, or as a list where a grid would not fit."""
-    for family in matrix.families:
-        cells = {(c.source, c.target): c for c in matrix.cells if c.family is family}
-        console.print(f"IPv{family.value}: rows reach columns on the ports in the cell")
-        names = [
-            party.title
-            for party in matrix.parties
-            if any(end.address(family) for end in party.ends)
-        ]
-        if len(names) <= _MOST_COLUMNS:
-            console.print(_grid(names, cells))
-        else:
-            _show_list(console, names, cells)
+    """Print a matrix as one grid for each family; equal rows and columns are put together."""
+    for index, family in enumerate(matrix.families):
+        if index:
+            console.print()
+        answers = {
+            (cell.source, cell.target): str(cell)
+            for cell in matrix.cells
+            if cell.family is family and cell.reaches
+        }
+        grid = group([party.title for party in matrix.parties], answers)
+        console.print(f"IPv{family.value}: what each column can reach of each row")
+        console.print(_sources(grid))
+        for start in range(0, len(grid.sources), _MOST_COLUMNS):
+            console.print(_grid(grid, range(start, min(start + _MOST_COLUMNS, len(grid.sources)))))
     console.print(
-        Text("all: everything; -: nothing; a | b: depends on the pod; self: one pod", style="dim")
+        Text("all: everything   -: nothing   a | b: depends on the pod   blank: not asked", "dim")
     )
 
 
-def _grid(names: list[str], cells: dict[tuple[str, str], ReachCell]) -> Table:
-    table = Table(show_lines=False, header_style="bold")
-    table.add_column("from \\ to", no_wrap=True)
-    for name in names:
-        table.add_column(name, overflow="fold", min_width=6)
-    for source in names:
-        row = [Text(source)]
-        for target in names:
-            row.append(_styled(cells.get((source, target))))
-        table.add_row(*row)
+def _sources(grid: Grid) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", style="bold")
+    table.add_column(overflow="fold")
+    for number, each in enumerate(grid.sources, start=1):
+        table.add_row(str(number), Text(_listed(each.members)))
     return table
 
 
-def _styled(cell: ReachCell | None) -> Text:
-    if cell is None:
-        return Text("")
-    text = str(cell)
-    if text == OWN_ADDRESS:
-        return Text(text, style="dim")
-    if text == "-":
-        return Text(text, style="red")
-    return Text(text, style="green" if text == "all" else "yellow")
+def _grid(grid: Grid, columns: range) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("to ↓  from →", overflow="fold", min_width=24, max_width=_NAME_WIDTH)
+    for column in columns:
+        table.add_column(str(column + 1), overflow="fold")
+    for row, target in enumerate(grid.targets):
+        cells = [_styled(grid.cells.get((column, row), "")) for column in columns]
+        table.add_row(Text("\n".join(_shortened(target.members))), *cells)
+    return table
 
 
-def _show_list(console: Console, names: list[str], cells: dict[tuple[str, str], ReachCell]) -> None:
-    """One paragraph a target: who reaches it, those with equal answers on one line."""
-    for target in names:
-        answers: dict[str, list[str]] = {}
-        for source in names:
-            cell = cells.get((source, target))
-            if cell is not None and str(cell) != OWN_ADDRESS:
-                answers.setdefault(str(cell), []).append(source)
-        if not answers:
-            continue
-        console.print(Text(f"to {target}", style="bold"))
-        for answer, sources in sorted(answers.items(), key=lambda each: len(each[1])):
-            style = {"-": "red", "all": "green"}.get(answer, "yellow")
-            console.print(Text.assemble("  ", (answer, style), f": from {_listed(sources)}"))
+def _styled(answer: str) -> Text:
+    style = {"": "", "-": "red", "all": "green"}.get(answer, "yellow")
+    return Text(answer.replace(", ", "\n"), style=style)
 
 
-def _listed(names: list[str]) -> str:
-    if len(names) <= _MOST_COLUMNS:
-        return ", ".join(names)
-    return f"{', '.join(names[:_MOST_COLUMNS])} and {len(names) - _MOST_COLUMNS} more"
+def _shortened(names: Sequence[str]) -> list[str]:
+    if len(names) <= _MOST_NAMES:
+        return list(names)
+    return [*names[:_MOST_NAMES], f"and {len(names) - _MOST_NAMES} more"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_shortened(names))
 
 
 def matrix_csv(matrix: ReachMatrix) -> str:

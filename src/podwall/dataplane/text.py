@@ -7,7 +7,8 @@ words what a set or chain is for; the tools skip them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +17,7 @@ from podwall.dataplane.iptables.render import render_chain_step
 from podwall.model.net import Family
 from podwall.ruleset.comments import safe_comment
 from podwall.ruleset.diff import diff
-from podwall.ruleset.ir import Ruleset
+from podwall.ruleset.ir import Chain, Ruleset
 from podwall.ruleset.plan import ChainStep, Observed, SetStep
 
 
@@ -47,25 +48,34 @@ def render_ruleset(ruleset: Ruleset) -> RulesetText:
     for step in diff(Observed(), ruleset).steps:
         match step:
             case ChainStep():
-                texts[step.family] += _with_titles(
-                    render_chain_step(step), {each.name: each.title for each in step.replace}
-                )
+                notes = {chain.name: _chain_notes(chain) for chain in step.replace}
+                texts[step.family] += _with_notes(render_chain_step(step), notes)
             case SetStep():
-                titles = {each.name: each.title for each in step.create}
-                sets += _with_titles(render_set_step(step), titles)
+                notes = {each.name: [each.title] for each in step.create}
+                sets += _with_notes(render_set_step(step), notes)
     return RulesetText(sets, texts[Family.V4], texts[Family.V6])
 
 
-def _with_titles(text: str, titles: dict[str, str]) -> str:
-    """Put a line in words before the first line about each set or chain that has a title."""
-    return "".join(f"{line}\n" for line in _titled(text, dict(titles)))
+def _chain_notes(chain: Chain) -> list[str]:
+    """What to say before each rule of a chain; the chain's title goes before the first."""
+    notes = [chain.notes.get(index, "") for index in range(len(chain.rules))]
+    notes[:1] = ["\n".join(filter(None, (chain.title, *notes[:1])))]
+    return notes
 
 
-def _titled(text: str, titles: dict[str, str]) -> Iterator[str]:
+def _with_notes(text: str, notes: Mapping[str, Sequence[str]]) -> str:
+    """Put a line in words before the lines about a set or chain that have a note."""
+    return "".join(f"{line}\n" for line in _noted(text, notes))
+
+
+def _noted(text: str, notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    met: Counter[str] = Counter()
     for line in text.splitlines():
         words = line.split(" ")
         if words[0] in ("create", "-A") and len(words) > 1:
-            title = titles.pop(words[1], "")
-            if title:
-                yield f"# {safe_comment(title)}"
+            mine = notes.get(words[1], ())
+            index = met[words[1]]
+            met[words[1]] += 1
+            if index < len(mine) and mine[index]:
+                yield from (f"# {safe_comment(each)}" for each in mine[index].split("\n"))
         yield line

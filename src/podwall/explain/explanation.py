@@ -7,7 +7,7 @@ else, because then podwall has a defect.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -16,18 +16,31 @@ from podwall.errors import InputError
 from podwall.explain.ends import End, Service
 from podwall.model.flow import Flow
 from podwall.model.net import Family, Protocol
-from podwall.model.policy import Direction
+from podwall.model.policy import Direction, Peer, Port, RuleId
 from podwall.model.settings import Settings
 from podwall.policy.decision import Decision, DirectionDecision
-from podwall.policy.evaluate import evaluate
+from podwall.policy.evaluate import evaluate, peer_address, refuse_peer, refuse_port
 from podwall.ruleset.ir import Hook, IPSet, MatchSet, Ruleset
 from podwall.ruleset.journey import Journey, StopTrace, travel
+from podwall.ruleset.simulate import TraceStep
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What in an allowing rule meant the flow: the first peer and the first port that match."""
+
+    rule: RuleId
+    peer: Peer
+    port: Port
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.peer}, {self.port}"
 
 
 class Explanation(msgspec.Struct, frozen=True):
     """One question and its whole answer.
 
     ``rulesets`` holds those of the nodes on the way, to look up the sets that the rules name.
+    ``grants`` has one entry for each direction that a rule allows.
     """
 
     source: End
@@ -36,6 +49,7 @@ class Explanation(msgspec.Struct, frozen=True):
     decision: Decision
     journey: Journey
     rulesets: dict[str, Ruleset]
+    grants: tuple[Grant, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -47,17 +61,21 @@ class Explanation(msgspec.Struct, frozen=True):
         """The direction that denies; ``None`` for an allowed flow."""
         return next((each for each in self.decision.directions if not each.allowed), None)
 
-    def sets_of(self, stop: StopTrace) -> tuple[IPSet, ...]:
-        """The sets that the matching rules at one stop name, in order, each once."""
+    def grant(self, decision: DirectionDecision) -> Grant | None:
+        """What allowed a direction, if a rule did."""
+        return next((each for each in self.grants if each.rule == decision.allowed_by), None)
+
+    def sets_of(self, stop: StopTrace) -> tuple[tuple[IPSet, bool], ...]:
+        """The sets that were asked at one stop, in order, and whether each answered yes."""
         rules = self.rulesets[stop.stop.node].family(self.decision.flow.src.family)
-        names = dict.fromkeys(
-            match.set
-            for step in stop.trace.steps
-            if step.matched
-            for match in step.rule.matches
-            if isinstance(match, MatchSet)
-        )
-        return tuple(rules.sets[name] for name in names)
+        answers: dict[str, bool] = {}
+        for step in stop.trace.steps:
+            for match in step.rule.matches:
+                if isinstance(match, MatchSet):
+                    answers[match.set] = (step.failed != match) != match.negated
+                if match == step.failed:
+                    break
+        return tuple((rules.sets[name], answer) for name, answer in answers.items())
 
     def to_dict(self) -> dict[str, object]:
         """The explanation as plain values, as ``-o json`` prints it."""
@@ -69,9 +87,29 @@ class Explanation(msgspec.Struct, frozen=True):
             "verdict": self.decision.verdict.value,
             "rules_agree": self.agrees,
             "decided_by": None if self.deciding is None else self.deciding.direction.value,
-            "egress": _direction_dict(self.decision.egress),
-            "ingress": _direction_dict(self.decision.ingress),
+            "egress": self._direction_dict(self.decision.egress),
+            "ingress": self._direction_dict(self.decision.ingress),
             "path": [self._stop_dict(stop) for stop in self.journey.stops],
+        }
+
+    def _note(self, stop: StopTrace, step: TraceStep) -> str:
+        rules = self.rulesets[stop.stop.node].family(self.decision.flow.src.family)
+        return rules.chains[step.chain].notes.get(step.index, "")
+
+    def _direction_dict(self, decision: DirectionDecision) -> dict[str, object]:
+        grant = self.grant(decision)
+        return {
+            "direction": decision.direction.value,
+            "verdict": decision.verdict.value,
+            "subject": None if decision.subject is None else str(decision.subject),
+            "exemption": None if decision.exemption is None else decision.exemption.name.lower(),
+            "isolated_by": list(map(str, decision.isolated_by)),
+            "allowed_by": None if decision.allowed_by is None else str(decision.allowed_by),
+            "peer": None if grant is None else str(grant.peer),
+            "port": None if grant is None else str(grant.port),
+            "reasons": [
+                line for refusal in decision.refusals for line in str(refusal).splitlines()
+            ],
         }
 
     def _stop_dict(self, stop: StopTrace) -> dict[str, object]:
@@ -86,13 +124,18 @@ class Explanation(msgspec.Struct, frozen=True):
                     "matched": step.matched,
                     "target": type(step.rule.target).__name__.upper(),
                     "to": getattr(step.rule.target, "chain", None),
-                    "comment": step.rule.comment,
+                    "comment": step.rule.comment or self._note(stop, step),
                 }
                 for step in stop.trace.steps
             ],
             "sets": [
-                {"name": each.name, "type": each.type.value, "members": len(each.members)}
-                for each in self.sets_of(stop)
+                {
+                    "name": each.name,
+                    "type": each.type.value,
+                    "members": len(each.members),
+                    "holds": answer,
+                }
+                for each, answer in self.sets_of(stop)
             ],
         }
 
@@ -128,13 +171,30 @@ def explain(
 
         decision = evaluate(snapshot, flow, settings)
         journey = travel(snapshot, flow, remember)
-        explanations.append(Explanation(source, target, service, decision, journey, rulesets))
+        grants = tuple(_grants(snapshot, decision))
+        explanations.append(
+            Explanation(source, target, service, decision, journey, rulesets, grants)
+        )
     if not explanations:
         raise InputError(
             f"{source.title} and {target.title} have no addresses of one family: "
             f"{_addresses(source)} and {_addresses(target)}"
         )
     return tuple(explanations)
+
+
+def _grants(snapshot: Snapshot, decision: Decision) -> Iterator[Grant]:
+    for each in decision.directions:
+        if each.allowed_by is None:
+            continue
+        rules = snapshot.policies[each.allowed_by.policy].rules(each.direction)
+        rule = next(known for known in rules if known.id == each.allowed_by)
+        address = peer_address(decision.flow, each.direction)
+        yield Grant(
+            rule.id,
+            next(peer for peer in rule.peers if refuse_peer(snapshot, peer, address) is None),
+            next(port for port in rule.ports if refuse_port(snapshot, port, decision.flow) is None),
+        )
 
 
 def hook_story(hook: Hook, node: str) -> str:
@@ -157,18 +217,6 @@ def _end_dict(end: End) -> dict[str, object]:
         "name": end.title,
         "pod": None if end.pod is None else str(end.pod),
         "addresses": list(map(str, end.addresses)),
-    }
-
-
-def _direction_dict(decision: DirectionDecision) -> dict[str, object]:
-    return {
-        "direction": decision.direction.value,
-        "verdict": decision.verdict.value,
-        "subject": None if decision.subject is None else str(decision.subject),
-        "exemption": None if decision.exemption is None else decision.exemption.name.lower(),
-        "isolated_by": list(map(str, decision.isolated_by)),
-        "allowed_by": None if decision.allowed_by is None else str(decision.allowed_by),
-        "reasons": [line for refusal in decision.refusals for line in str(refusal).splitlines()],
     }
 
 

@@ -123,9 +123,7 @@ def _cell(
     pairs = list(_pairs(source, target, family))
     if not pairs:
         return None
-    reaches = dict.fromkeys(
-        reach(snapshot, src, dst, settings) for src, dst in pairs if src != dst
-    )
+    reaches = dict.fromkeys(reach(snapshot, src, dst, settings) for src, dst in pairs if src != dst)
     return ReachCell(source.title, target.title, family, tuple(reaches))
 
 

@@ -16,7 +16,7 @@ from podwall.model.policy import Direction, PolicyKey
 from podwall.model.settings import Settings
 from podwall.policy.resolve import EndpointPolicy, ResolvedNode, policies_of, resolve
 from podwall.ruleset import names
-from podwall.ruleset.comments import rule_comment, safe_comment
+from podwall.ruleset.comments import rule_comment
 from podwall.ruleset.dispatch import Dispatch, DispatchEntry, lower
 from podwall.ruleset.ir import Chain, FamilyRules, IPSet, Ruleset, SetRole, SetType
 from podwall.ruleset.names import Namer
@@ -119,7 +119,7 @@ def _dispatch(
                 entries[address] = DispatchEntry(
                     address,
                     None if chain is None else chain.name,
-                    safe_comment(f"pod {endpoint.key}"),
+                    f"pod {endpoint.key}",
                 )
     return Dispatch(direction, family, tuple(entries.values()), guarded)
 

@@ -37,7 +37,7 @@ class DispatchEntry(msgspec.Struct, frozen=True):
 
     address: Address
     chain: str | None
-    comment: str
+    note: str = ""
 
 
 class Dispatch(msgspec.Struct, frozen=True):
@@ -74,18 +74,12 @@ class _Tree:
             for each in ordered
             if each.chain is not None and not any(each.address in cidr for cidr in guarded)
         ]
-        yield self._chain(
-            None,
-            [
-                *(self._branch(cidr) for cidr in guarded),
-                *self._rules(free, depth=1),
-            ],
-        )
+        yield self._chain(None, [self._branch(cidr) for cidr in guarded], free, (), depth=1)
         yield from self._below(free, (), depth=1)
         for cidr in guarded:
             inside = [each for each in ordered if each.address in cidr]
             closed = (Rule(Goto(names.DENY_CHAIN), (), "no known pod has this address"),)
-            yield self._chain(cidr, [*self._rules(inside, depth=1), *closed])
+            yield self._chain(cidr, (), inside, closed, depth=1)
             yield from self._below(inside, closed, depth=1)
 
     def _below(
@@ -93,7 +87,7 @@ class _Tree:
     ) -> Iterator[Chain]:
         """The chains under one that holds ``entries``; each ends with the rules ``last``."""
         for block, part in self._split(entries, depth):
-            yield self._chain(block, [*self._rules(part, depth + 1), *last])
+            yield self._chain(block, (), part, last, depth + 1)
             yield from self._below(part, last, depth + 1)
 
     def _rules(self, entries: Sequence[DispatchEntry], depth: int) -> Iterator[Rule]:
@@ -104,19 +98,29 @@ class _Tree:
         for each in entries:
             match = MatchAddress(self._end, host_cidr(each.address))
             target = Return() if each.chain is None else Goto(each.chain)
-            yield Rule(target, (match,), each.comment)
+            yield Rule(target, (match,))
 
     def _branch(self, block: Cidr) -> Rule:
         chain = names.dispatch_chain(self._dispatch.direction, block)
         return Rule(Goto(chain), (MatchAddress(self._end, block),))
 
-    def _chain(self, block: Cidr | None, rules: Sequence[Rule]) -> Chain:
+    def _chain(
+        self,
+        block: Cidr | None,
+        first: Sequence[Rule],
+        entries: Sequence[DispatchEntry],
+        last: Sequence[Rule],
+        depth: int,
+    ) -> Chain:
+        """The chain of a block: ``first``, what tells its entries apart, and ``last``."""
         where = "" if block is None else f" of {block}"
+        listed = () if self._split(entries, depth) else entries
         return Chain(
             names.dispatch_chain(self._dispatch.direction, block),
             ChainRole.DISPATCH,
-            tuple(rules),
+            (*first, *self._rules(entries, depth), *last),
             title=f"{self._dispatch.direction.value} dispatch{where}",
+            notes={len(first) + index: each.note for index, each in enumerate(listed)},
         )
 
     def _split(

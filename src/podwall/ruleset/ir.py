@@ -193,12 +193,17 @@ class ChainRole(enum.Enum):
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """A chain of the filter table; ``title`` says in words what it decides."""
+    """A chain of the filter table; ``title`` says in words what it decides.
+
+    ``notes`` says of some rules, by index, whom they are about. It is for readers and never reaches
+    the kernel: a comment there is one more match for each packet that hits the rule.
+    """
 
     name: str
     role: ChainRole
     rules: tuple[Rule, ...] = ()
     title: str = ""
+    notes: Mapping[int, str] = {}
 
 
 class Hook(enum.Enum):

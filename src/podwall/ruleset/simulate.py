@@ -44,12 +44,17 @@ _WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 
 
 class TraceStep(msgspec.Struct, frozen=True):
-    """One rule that a packet met: where it stands, and whether all its matches held."""
+    """One rule that a packet met: where it stands, and the first of its matches that failed."""
 
     chain: str
     index: int
     rule: Rule
-    matched: bool
+    failed: Match | None = None
+
+    @property
+    def matched(self) -> bool:
+        """Whether all matches held, so that the packet took the rule's target."""
+        return self.failed is None
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -87,9 +92,9 @@ def simulate(rules: FamilyRules, hook: Hook, flow: Flow) -> Trace:
             chain, index = stack.pop()
             continue
         rule = _chain_rules(rules, chain)[index]
-        matched = all(_holds(rules, match, flow) for match in rule.matches)
-        steps.append(TraceStep(chain, index, rule, matched))
-        if not matched:
+        failed = next((each for each in rule.matches if not _holds(rules, each, flow)), None)
+        steps.append(TraceStep(chain, index, rule, failed))
+        if failed is not None:
             index += 1
             continue
         match rule.target:
