@@ -62,6 +62,27 @@ def test_looking_at_a_mode_makes_no_tables_in_it() -> None:
     assert all(tables.save() == "" for tables in kernel.tables.values())
 
 
+class WithoutTableList(MemoryKernel):
+    """A namespace of an ordinary user, in which legacy tables must be asked for by name."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | bytes | None = None,  # noqa: A002
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Completed:
+        if argv[0].endswith("tables-legacy-save") and "-t" not in argv:
+            return Completed("", "Failed to list table names: Permission denied\n", 1)
+        return super().run(argv, input=input, timeout=timeout)
+
+
+def test_legacy_tables_are_found_where_they_cannot_be_listed() -> None:
+    kernel = WithoutTableList(plain=Mode.NFT)
+    load(kernel, Mode.LEGACY, ":KUBE-IPTABLES-HINT - [0:0]", table="mangle")
+    assert detect_mode(kernel) is Mode.LEGACY
+
+
 def test_a_host_with_plain_programs_only_uses_these() -> None:
     kernel = MemoryKernel(plain=Mode.NFT)
     kernel.missing = ALL_OF_NFT

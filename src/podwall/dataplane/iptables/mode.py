@@ -25,6 +25,10 @@ HINTS = ("KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY")
 """Chains of the mangle table that kubelet makes in the mode that it uses."""
 
 
+TABLES = ("filter", "mangle")
+"""The tables that tell which mode is in use."""
+
+
 class Mode(enum.Enum):
     """The two kinds of iptables; the value is the word in the names of the programs."""
 
@@ -106,14 +110,19 @@ def _plain_mode(runner: Runner) -> Mode | None:
 
 
 def _saved(runner: Runner, mode: Mode) -> str:
-    """All tables of both families; empty where the mode's programs are missing or fail.
+    """The tables of both families; empty where the mode's programs are missing or fail.
 
-    No table is named, so that looking does not make the kernel load and register legacy tables.
+    No table is named at first, so that looking does not make the kernel register legacy tables.
     """
     texts = []
     for stem in ("iptables", "ip6tables"):
+        program = f"{stem}-{mode.value}-save"
         try:
-            texts.append(runner.run([f"{stem}-{mode.value}-save"]).stdout)
+            saved = runner.run([program])
+            texts.append(saved.stdout)
+            if saved.status:
+                # In an ordinary user's namespace the list of legacy tables cannot be read.
+                texts += (runner.run([program, "-t", table]).stdout for table in TABLES)
         except KernelError as error:
             log.debug("%s tables of %s cannot be read: %s", mode.value, stem, error)
     return "\n".join(["", *texts])
