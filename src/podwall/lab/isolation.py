@@ -47,6 +47,7 @@ _SWITCHES: tuple[tuple[str, Callable[[int], bool], str], ...] = (
 _ISOLATED = libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWPID
 _ALL_FILES = 1 << 20
 _READY = "ready"
+_TOLD = b"t"
 _REFUSED = (errno.EPERM, errno.ENOSPC, errno.EINVAL, errno.EACCES)
 
 
@@ -162,6 +163,7 @@ def _keep(
     os.close(life_reader)
     os.write(writer, f"{os.getpid()} {holder}\n".encode())
     os.close(writer)
+    os.write(life_writer, _TOLD)
     _redirect(os.devnull)
     _close_all_but({life_writer})
     _, status = os.waitpid(holder, 0)
@@ -171,9 +173,8 @@ def _keep(
 def _hold(main: Callable[[], int], writer: int, life: int, keep_open: set[int], log: str) -> int:
     """The holder: process 1 of the new world. ``life`` is a pipe that ends with the keeper."""
     libc.die_with_parent(signal.SIGKILL)
-    os.set_blocking(life, False)
-    with contextlib.suppress(BlockingIOError):
-        os.read(life, 1)
+    # The caller reads the keeper's line first, so nothing may be said before it is.
+    if os.read(life, 1) != _TOLD:
         return 1  # the keeper died before the kernel knew that we go with it
     try:
         _prepare_mounts()
