@@ -15,7 +15,6 @@ from podwall.dataplane.iptables.mode import Mode, detect_mode
 from podwall.dataplane.kernel import open_kernel
 from podwall.errors import CommandFailed, CommandTimeout, KernelError, LockTimeout, ToolMissing
 from podwall.model.net import Family
-from podwall.model.policy import PolicyKey
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.diff import cleanup, diff
 from podwall.ruleset.ir import (
@@ -34,7 +33,7 @@ from podwall.ruleset.plan import ChainStep, SetStep
 from tests.e2e.kernel import PrivateKernel, private_kernel
 from tests.unit.dataplane import strategies as own
 from tests.unit.dataplane.bench import Bench
-from tests.unit.dataplane.test_enforce import cluster
+from tests.unit.dataplane.scenario import BAD, cluster
 
 pytestmark = pytest.mark.kernel
 
@@ -129,7 +128,7 @@ def test_wherever_a_tool_fails_the_next_run_gets_there(
     kernel: PrivateKernel, mode: Mode, tmp_path: Path
 ) -> None:
     desired = compile_node(cluster(), "a")
-    changed = compile_node(cluster("10.0.1.20"), "a", refused=frozenset({PolicyKey("dev", "bad")}))
+    changed = compile_node(cluster("10.0.1.20"), "a", refused=frozenset({BAD}))
     count = tmp_path / "count"
     # The tool dies before or after its work, at the n-th call of any of the three.
     script = f'n=$(($(cat {count}) - 1)); echo $n > {count}; [ $n = 0 ] && exit 9; real "$@"'
@@ -178,14 +177,13 @@ def test_s10_a_refused_policy_is_found_and_the_rest_is_enforced(
     script += 'esac; printf %s "$text" | real "$@"'
     env = wrap(tmp_path, f"iptables-{mode.value}-restore", script)
     dataplane = open_kernel(kernel.with_environment(env), mode)
-    bad = PolicyKey("dev", "bad")
     report = enforce(
         dataplane,
         compile_node(cluster(), "a"),
         lambda policies: compile_node(cluster(), "a", refused=policies),
     )
-    assert [refusal.policies for refusal in report.refusals] == [(bad,)]
-    assert not diff(dataplane.observe(), compile_node(cluster(), "a", refused=frozenset({bad})))
+    assert [refusal.policies for refusal in report.refusals] == [(BAD,)]
+    assert not diff(dataplane.observe(), compile_node(cluster(), "a", refused=frozenset({BAD})))
     with pytest.raises(StepRefused):
         enforce(dataplane, compile_node(cluster(), "a"))
 

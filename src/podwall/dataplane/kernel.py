@@ -21,7 +21,8 @@ from podwall.dataplane.ipset.render import render_cut, render_set_step
 from podwall.dataplane.iptables import parse as iptables_parse
 from podwall.dataplane.iptables.mode import Mode, Programs, chains_in, detect_mode, find_programs
 from podwall.dataplane.iptables.render import render_chain_step
-from podwall.dataplane.refusal import IN_USE, batch_error
+from podwall.dataplane.iptables.split import split_step
+from podwall.dataplane.refusal import IN_USE, TOO_LONG, batch_error
 from podwall.errors import BatchRefused, CommandFailed, KernelError
 from podwall.model.net import Family
 from podwall.ruleset.names import cut_set
@@ -88,12 +89,15 @@ class KernelDataPlane:
         return Observed(observed[Family.V4], observed[Family.V6])
 
     def _observe_family(self, family: Family, sets: ipset_parse.SavedSets) -> ObservedFamily:
+        saved = self._saved_chains(family)
+        return ObservedFamily(family, sets.of_family(family), saved.chains, saved.hooks)
+
+    def _saved_chains(self, family: Family) -> iptables_parse.SavedChains:
         argv = [self._programs.save(family), "-t", "filter"]
         text = self._output(argv)
         if "is incompatible, use 'nft' tool" in text:
             raise CommandFailed(argv, 0, "the filter table holds rules that iptables cannot read")
-        saved = iptables_parse.parse_save(text, family)
-        return ObservedFamily(family, sets.of_family(family), saved.chains, saved.hooks)
+        return iptables_parse.parse_save(text, family)
 
     def run(self, step: Step) -> None:
         """See :meth:`DataPlane.run`."""
@@ -102,7 +106,7 @@ class KernelDataPlane:
                 self._restore_sets(render_set_step(self._present_families(step)))
             case ChainStep():
                 if step.family in self._families:
-                    self._restore_chains(step.family, render_chain_step(step))
+                    self._run_chains(step)
             case _:
                 assert_never(step)
 
@@ -140,6 +144,20 @@ class KernelDataPlane:
             delete=tuple(each for each in step.delete if each.set.name.startswith(prefixes)),
             destroy=tuple(each for each in step.destroy if each.startswith(prefixes)),
         )
+
+    def _run_chains(self, step: ChainStep) -> None:
+        """Run a step in one transaction; where the kernel takes none that long, in several."""
+        try:
+            self._restore_chains(step.family, render_chain_step(step))
+        except BatchRefused as error:
+            if TOO_LONG not in error.stderr:
+                raise
+            parts = split_step(step, self._saved_chains(step.family).chains)
+            if len(parts) == 1:
+                raise
+            log.info("a batch of %d chains is too long, sent in %d", len(step.replace), len(parts))
+            for part in parts:
+                self._restore_chains(step.family, render_chain_step(part))
 
     def _restore_chains(self, family: Family, text: str) -> None:
         """Send a batch; a chain that another program's rule still leads to is emptied and kept."""

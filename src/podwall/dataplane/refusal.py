@@ -16,12 +16,17 @@ _LINE = (
     re.compile(r"Error in line (\d+):"),  # ipset
 )
 _LOCKED = ("holding the xtables lock", "Stopped waiting after")
+TOO_LONG = "Message too long"
+"""What nf_tables mode says about a batch that does not fit into one message."""
+
 IN_USE = "in use by a kernel component"
 """Part of what ipset says about a set that a rule still names."""
 
 
 def refused_line(stderr: str, text: str) -> int | None:
-    """The line, from 1, that a tool blames; ``None`` if none, or the ``COMMIT`` of the batch."""
+    """The line, from 1, that a tool blames; ``None`` if none, or the batch as a whole."""
+    if TOO_LONG in stderr:
+        return None
     for pattern in _LINE:
         if found := pattern.search(stderr):
             line = int(found[1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -11,20 +13,21 @@ from hypothesis import strategies as st
 from podwall.cluster.snapshot import Snapshot, build_snapshot
 from podwall.dataplane.apply import ApplyReport, StepRefused, enforce, for_families
 from podwall.dataplane.blame import PROBE_CHAIN, refused_rules
+from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode
 from podwall.dataplane.memory import MemoryKernel, memory_dataplane
-from podwall.errors import LockTimeout
+from podwall.errors import BatchRefused, LockTimeout
 from podwall.model.net import Family
 from podwall.model.policy import PolicyKey
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.diff import diff
-from podwall.ruleset.ir import Drop, Return, Rule, Ruleset
-from podwall.ruleset.plan import UnreadableRule
+from podwall.ruleset.ir import Chain, ChainRole, Drop, Hook, Return, Rule, Ruleset
+from podwall.ruleset.plan import ChainStep, UnreadableRule
 from tests import strategies
-from tests.builders import allow, block, labels, namespace, node, pod, pods, policy, port
+from tests.unit.dataplane import strategies as own
+from tests.unit.dataplane.scenario import BAD, GOOD, cluster
 
 V4, V6 = Family.V4, Family.V6
-GOOD, BAD = PolicyKey("dev", "good"), PolicyKey("dev", "bad")
 
 
 class Killed(BaseException):
@@ -41,38 +44,6 @@ class Killer:
         if self.moment == 0:
             raise Killed
         self.moment -= 1
-
-
-def cluster(*more_pods: str, dual_stack: bool = True) -> Snapshot:
-    """Two policies on two pods of one node, and a client elsewhere."""
-    second = ["fd00::2"] if dual_stack else []
-    return build_snapshot(
-        pods=[
-            pod("dev/web", "10.0.0.2", *second, node="a", app="web"),
-            pod("dev/db", "10.0.0.3", node="a", app="db"),
-            pod("dev/client", "10.0.1.9", node="b", app="client"),
-            *(
-                pod(f"dev/client-{address}", address, node="b", app="client")
-                for address in more_pods
-            ),
-        ],
-        namespaces=[namespace("dev")],
-        policies=[
-            policy(
-                "dev/good",
-                labels({"app": "web"}),
-                ingress=[
-                    allow(pods(labels({"app": "client"}), namespaces="dev"), ports=[port(80)])
-                ],
-            ),
-            policy(
-                "dev/bad",
-                labels({"app": "db"}),
-                ingress=[allow(block("192.0.2.0/24", "192.0.2.7/32"), ports=[port(5432)])],
-            ),
-        ],
-        nodes=[node("a", "172.16.0.1", pod_cidrs=["10.0.0.0/24"]), node("b", "172.16.0.2")],
-    )
 
 
 def ruleset(snapshot: Snapshot) -> Ruleset:
@@ -310,6 +281,55 @@ def test_all_guilty_rules_are_found_among_many(mode: Mode) -> None:
     assert refused_rules(dataplane, V4, suspects) == guilty
     assert len(kernel.commands) < 60
     assert dataplane.observe().v4.chains == {}
+
+
+def test_a_batch_that_is_too_long_is_filled_in_parts_and_switched_as_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(split, "RULES_AT_ONCE", 3)
+    kernel = MemoryKernel()
+    before, after = ruleset(cluster()), compile_node(cluster(), "a", refused=frozenset({BAD}))
+    kernel.longest = 24
+    enforce(memory_dataplane(kernel), before)
+    assert holds(kernel, Mode.NFT, before)
+    assert caplog.text.count("too long") == 2
+    kernel.longest = sys.maxsize
+    enforce(memory_dataplane(kernel), after)
+    kernel.longest = 20
+    enforce(memory_dataplane(kernel), before)
+    assert holds(kernel, Mode.NFT, before)
+
+
+def test_a_batch_that_is_too_long_and_all_in_force_is_refused_as_a_whole() -> None:
+    kernel = MemoryKernel()
+    dataplane = memory_dataplane(kernel)
+    chain = Chain("PW-FORWARD", ChainRole.ROOT, (Rule(Drop()),))
+    dataplane.run(ChainStep(V4, replace=(chain,)))
+    kernel.longest = 4
+    longer = Chain("PW-FORWARD", ChainRole.ROOT, (Rule(Return()), Rule(Drop())))
+    with pytest.raises(BatchRefused, match="too long"):
+        dataplane.run(ChainStep(V4, replace=(longer,)))
+    assert dataplane.observe().v4.chains == {"PW-FORWARD": (Rule(Drop()),)}
+
+
+@given(st.data(), st.integers(1, 10))
+def test_parts_of_a_step_never_touch_what_is_in_force_before_the_last(
+    data: st.DataObject, limit: int
+) -> None:
+    chains = data.draw(st.lists(own.chains(V4), max_size=8, unique_by=lambda each: each.name))
+    present = {each.name for each in chains if data.draw(st.booleans())}
+    step = ChainStep(V4, tuple(chains), hook=((Hook.INPUT, "PW-x"),), delete=("PW-y",))
+    with mock.patch.object(split, "RULES_AT_ONCE", limit):
+        *early, last = split.split_step(step, present)
+    assert (last.hook, last.delete) == (step.hook, step.delete)
+    for part in early:
+        assert not present & {each.name for each in part.replace}
+        assert (part.unhook, part.hook, part.delete) == ((), (), ())
+    result: dict[str, Chain] = {}
+    for part in (*early, last):
+        result.update((each.name, each) for each in part.replace)
+    assert result == {each.name: each for each in chains}
 
 
 def test_the_lock_held_by_another_is_reported_and_the_next_run_goes_on() -> None:

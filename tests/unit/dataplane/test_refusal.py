@@ -45,6 +45,11 @@ BATCH = "*filter\n:PW-x - [0:0]\n-A PW-x -j DROP\n-A PW-x -j NOPE\n-X PW-y\nCOMM
         ("ipset v7.17: Error in line 2: Hash is full, cannot add more elements\n", 2),
         ("iptables-restore: COMMIT expected at line 7\n", None),
         ("iptables-restore v1.8.9 (legacy): no command specified\n", None),
+        (
+            "sendmsg() failed: Message too long\niptables-nft-restore: line 4 failed: Message too "
+            "long.\n",
+            None,
+        ),
         ("Error occurred at line: 999\n", None),
         ("", None),
     ],

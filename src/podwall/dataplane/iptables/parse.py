@@ -8,6 +8,7 @@ the chain was changed by hand. The parser takes the output of both modes, with o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -120,8 +121,12 @@ def _leads_to(spec: str) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=65536)
 def parse_rule(spec: str, family: Family) -> ObservedRule:
-    """One rule without its chain; what podwall never writes comes back as text."""
+    """One rule without its chain; what podwall never writes comes back as text.
+
+    Remembered, since whoever reads the kernel again mostly finds the rules of the last time.
+    """
     try:
         return _Parser(split_words(spec), family).rule()
     except (_Unreadable, AddressError):

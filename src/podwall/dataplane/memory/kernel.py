@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 
 from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed
@@ -31,6 +32,7 @@ class MemoryKernel:
         plain: the mode of the programs without a mode in their name.
         missing: programs that are not installed.
         locked: another program holds the xtables lock.
+        longest: lines of the longest batch that nf_tables mode takes.
         has_ipv6: whether the kernel speaks IPv6.
         interrupt: called with the program, line number and line before each line of a batch, and
             with line 0 before each command; what it raises goes through, like a kill at that point.
@@ -44,6 +46,7 @@ class MemoryKernel:
         self.plain = plain
         self.missing: set[str] = set()
         self.locked = False
+        self.longest = sys.maxsize
         self.has_ipv6 = True
         self.interrupt: Callable[[str, int, str], None] = lambda _program, _number, _line: None
 
@@ -100,6 +103,10 @@ class MemoryKernel:
         if self.locked and mode is Mode.LEGACY:
             seconds = words[words.index("-w") + 1] if "-w" in words else "0"
             return Completed("", _lock_text(seconds), 4)
+        lines = text.count("\n")
+        if mode is Mode.NFT and lines > self.longest:
+            said = f"sendmsg() failed: Message too long\n{words[0]}: line {lines - 1} failed\n"
+            return Completed("", said, 1)
         try:
             tables.restore(
                 text,
