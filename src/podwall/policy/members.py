@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.net import Address
-from podwall.model.objects import Pod, PodKey
+from podwall.model.objects import Pod
 from podwall.model.policy import PodPeer
 from podwall.model.selector import Operator, Selector
 
@@ -35,13 +35,6 @@ class PodIndex:
             self._by_namespace.setdefault(key.namespace, []).append(pod)
             for label in pod.labels.items():
                 self._by_label.setdefault(label, []).append(pod)
-
-    def pods(self, peers: Iterable[PodPeer]) -> tuple[Pod, ...]:
-        """The pods that any of ``peers`` selects, sorted by key."""
-        found: dict[PodKey, Pod] = {}
-        for peer in peers:
-            found.update((pod.key, pod) for pod in self._candidates(peer) if self._is(pod, peer))
-        return tuple(found[key] for key in sorted(found))
 
     def addresses(self, peers: Iterable[PodPeer]) -> frozenset[Address]:
         """The addresses of the pods that any of ``peers`` selects."""

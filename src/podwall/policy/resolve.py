@@ -104,7 +104,7 @@ class ResolvedNode(msgspec.Struct, frozen=True):
     """All that the compiler needs to know about one node.
 
     ``pod_members`` has an entry for each distinct ``Peers.pods``, ``port_members`` one for each
-    pair of ``Peers.pods`` and ``Ports.names``. ``known`` are the addresses within ``pod_cidrs``
+    pair of ``Peers`` and ``Ports.names``. ``known`` are the addresses within ``pod_cidrs``
     that belong to some pod (S48).
     """
 
@@ -113,7 +113,7 @@ class ResolvedNode(msgspec.Struct, frozen=True):
     known: frozenset[Address]
     endpoints: tuple[Endpoint, ...]
     pod_members: Mapping[tuple[PodPeer, ...], frozenset[Address]]
-    port_members: Mapping[tuple[tuple[PodPeer, ...], tuple[NamedPort, ...]], frozenset[PortMember]]
+    port_members: Mapping[tuple[Peers, tuple[NamedPort, ...]], frozenset[PortMember]]
 
 
 def resolve(
@@ -130,11 +130,7 @@ def resolve(
     endpoints = _endpoints(snapshot, local, refused)
     rules = [rule for policy in policies_of(endpoints) for rule in policy.rules]
     selected = {rule.peers.pods for rule in rules if rule.peers.pods}
-    named = {
-        (rule.peers.pods, rule.ports.names)
-        for rule in rules
-        if rule.peers.pods and rule.ports.names
-    }
+    named = {(rule.peers, rule.ports.names) for rule in rules if rule.ports.names}
     known_node = snapshot.nodes.get(node)
     pod_cidrs = known_node.pod_cidrs if known_node else ()
     return ResolvedNode(
@@ -146,7 +142,7 @@ def resolve(
         endpoints=endpoints,
         pod_members={peers: index.addresses(peers) for peers in selected},
         port_members={
-            (peers, names): _port_members(snapshot, index.pods(peers), names)
+            (peers, names): _port_members(snapshot, _pod_addresses(snapshot, index, peers), names)
             for peers, names in named
         },
     )
@@ -307,15 +303,29 @@ def _ports(
     )
 
 
+def _pod_addresses(snapshot: Snapshot, index: PodIndex, peers: Peers) -> Iterable[Address]:
+    """The addresses of known pods that any of ``peers`` means; blocks mean pods, too (S30)."""
+    if peers.everyone:
+        return snapshot.owners.keys()
+    inside = (
+        address
+        for address in (snapshot.owners if peers.blocks else ())
+        if any(_holds(block, address) for block in peers.blocks)
+    )
+    return index.addresses(peers.pods).union(inside)
+
+
+def _holds(block: IPBlock, address: Address) -> bool:
+    return address in block.cidr and not any(address in each for each in block.excepts)
+
+
 def _port_members(
-    snapshot: Snapshot, pods: Iterable[Pod], names: tuple[NamedPort, ...]
+    snapshot: Snapshot, addresses: Iterable[Address], names: tuple[NamedPort, ...]
 ) -> frozenset[PortMember]:
-    members: set[PortMember] = set()
-    for pod in pods:
-        for name in names:
-            number = number_of(pod, name)
-            if number is not None:
-                members.update(
-                    (address, name.protocol, number) for address in snapshot.owned_addresses(pod)
-                )
-    return frozenset(members)
+    """Where the names lead at pods: an address that no known pod has gives them no number (S37)."""
+    return frozenset(
+        (address, name.protocol, number)
+        for address in addresses
+        for name in names
+        if (number := number_of(snapshot.pods[snapshot.owners[address]], name)) is not None
+    )

@@ -65,9 +65,14 @@ class ProfileCompiler:
         for ports in _port_matches(rule.ports):
             for peers in self._peer_matches(rule.peers, end):
                 yield Rule(Return(), (*ports, *peers), comment)
-        if rule.ports.names and rule.peers.pods:
+        if rule.ports.names and self._may_mean_pods(rule.peers):
             named = self._named_port_set(rule.peers, rule.ports)
             yield Rule(Return(), (MatchSet(named.name, (end, End.DST)),), comment)
+
+    def _may_mean_pods(self, peers: Peers) -> bool:
+        """Whether a pod of this family can be among ``peers``; blocks hold pods as well (S30)."""
+        held = any(each.cidr.family is self._family for each in peers.blocks)
+        return peers.everyone or bool(peers.pods) or held
 
     def _peer_matches(self, peers: Peers, end: End) -> Iterator[tuple[Match, ...]]:
         if peers.everyone:
@@ -114,14 +119,16 @@ class ProfileCompiler:
         )
 
     def _named_port_set(self, peers: Peers, ports: Ports) -> IPSet:
-        members = self._node.port_members[peers.pods, ports.names]
+        """Pods and their numbers: what is no known pod's address has no named ports (S37)."""
+        members = self._node.port_members[peers, ports.names]
+        means = "any pod" if peers.everyone else " or ".join(map(str, (*peers.pods, *peers.blocks)))
         return self._add(
             IPSet(
                 name=self._namer.set_name(
                     self._family,
                     SetRole.NAMED_PORTS,
                     ports.names[0].name,
-                    (peers.pods, ports.names),
+                    (peers, ports.names),
                 ),
                 type=SetType.HASH_IP_PORT,
                 family=self._family,
@@ -131,7 +138,7 @@ class ProfileCompiler:
                     for address, protocol, number in members
                     if address.family is self._family
                 ),
-                title=f"{', '.join(map(str, ports.names))} of {' or '.join(map(str, peers.pods))}",
+                title=f"{', '.join(map(str, ports.names))} of {means}",
             )
         )
 

@@ -8,11 +8,12 @@ import pytest
 
 from podwall.cluster.snapshot import build_snapshot
 from podwall.model.net import Address, Cidr, Family, PortRange, Protocol
-from podwall.model.policy import Direction, Policy, PolicyKey
+from podwall.model.policy import Direction, Peer, Policy, PolicyKey
 from podwall.model.settings import DenyAction, Settings
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.dispatch import MAX_DEPTH, Dispatch, DispatchEntry, lower
 from podwall.ruleset.ir import (
+    AddressPort,
     Chain,
     ChainRole,
     Drop,
@@ -67,6 +68,13 @@ def profile(family: FamilyRules, direction: Direction) -> Chain:
 
 def of_role(family: FamilyRules, role: SetRole) -> list[IPSet]:
     return [each for each in family.sets.values() if each.role is role]
+
+
+def members_of(ports: IPSet) -> set[tuple[str, int]]:
+    """Address and port of each member of a set of named ports."""
+    return {
+        (str(each.address), each.port) for each in ports.members if isinstance(each, AddressPort)
+    }
 
 
 def test_replies_are_the_first_thing_that_each_hook_lets_go() -> None:
@@ -176,10 +184,7 @@ def test_s37_an_egress_port_name_is_a_set_of_peers_with_their_own_numbers() -> N
         )
     )
     (ports,) = of_role(family, SetRole.NAMED_PORTS)
-    assert {(str(each.address), each.port) for each in ports.members} == {  # type: ignore[union-attr]
-        ("10.1.0.3", 8080),
-        ("10.2.0.2", 80),
-    }
+    assert members_of(ports) == {("10.1.0.3", 8080), ("10.2.0.2", 80)}
 
 
 def test_s37_a_name_that_resolves_nowhere_allows_nothing() -> None:
@@ -187,9 +192,31 @@ def test_s37_a_name_that_resolves_nowhere_allows_nothing() -> None:
     assert [rule.target for rule in profile(family, Direction.INGRESS).rules] == [Goto("PW-deny")]
 
 
-def test_s37_an_egress_port_name_never_matches_a_block() -> None:
+@pytest.mark.parametrize("peers", [(), (block("0.0.0.0/0"),), (block("10.0.0.0/8"),)])
+def test_s37_an_egress_port_name_to_any_peer_or_a_block_means_the_pods_that_have_it(
+    peers: tuple[Peer, ...],
+) -> None:
+    family = rules(policy("a/p", {"role": "db"}, egress=[allow(*peers, ports=[named("http")])]))
+    (ports,) = of_role(family, SetRole.NAMED_PORTS)
+    assert members_of(ports) == {("10.1.0.3", 8080), ("10.2.0.2", 80)}
+    assert len(profile(family, Direction.EGRESS).rules) == 2
+
+
+def test_s30_s37_an_egress_port_name_to_a_block_leaves_out_pods_in_its_holes() -> None:
     family = rules(
-        policy("a/p", {"role": "db"}, egress=[allow(block("0.0.0.0/0"), ports=[named("http")])])
+        policy(
+            "a/p",
+            {"role": "db"},
+            egress=[allow(block("10.1.0.0/16", "10.1.0.3/32"), ports=[named("http")])],
+        )
+    )
+    (ports,) = of_role(family, SetRole.NAMED_PORTS)
+    assert members_of(ports) == set()
+
+
+def test_s29_s37_an_egress_port_name_to_a_block_of_the_other_family_means_nobody() -> None:
+    family = rules(
+        policy("a/p", {"role": "db"}, egress=[allow(block("::/0"), ports=[named("http")])])
     )
     assert [rule.target for rule in profile(family, Direction.EGRESS).rules] == [Goto("PW-deny")]
 
