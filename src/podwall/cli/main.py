@@ -92,7 +92,7 @@ COMMANDS: tuple[Command, ...] = (
         "diff",
         "podwall.cli.node",
         "diff",
-        "add_apply",
+        "add_diff",
         "show what differs between manifests and this host's kernel",
         ("podwall diff cluster.yaml --node-name worker-1",),
     ),

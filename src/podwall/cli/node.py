@@ -24,7 +24,13 @@ from podwall.ruleset.plan import Plan
 
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
-    """Options of ``podwall apply`` and ``podwall diff``."""
+    """Options of ``podwall apply``."""
+    add_diff(parser)
+    add_dry_run(parser)
+
+
+def add_diff(parser: argparse.ArgumentParser) -> None:
+    """Options of ``podwall diff``, which ``podwall apply`` has as well."""
     options.add_files(parser)
     parser.add_argument(
         "--node-name",
