@@ -8,12 +8,11 @@ state says must follow from the model alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from podwall.cluster.dirty import Dirty
 from podwall.cluster.events import (
@@ -132,7 +131,7 @@ class ClusterMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(isinstance(key, PodKey) for key in self.objects))
     @rule(data=st.data(), labels=strategies.label_sets(), terminating=st.booleans())
     def a_pod_is_edited(
-        self, data: st.DataObject, labels: dict[str, str], terminating: bool
+        self, data: st.DataObject, labels: Mapping[str, str], terminating: bool
     ) -> None:
         known = [each for each in self.objects.values() if isinstance(each, Pod)]
         pod = data.draw(st.sampled_from(known))
@@ -181,10 +180,28 @@ class ClusterMachine(RuleBasedStateMachine):
         self.send(update, Replaced(kind, things))
         assert self.state.apply(Replaced(kind, things[::-1])) == Dirty()
 
+    @initialize(
+        watched=st.lists(peers(), min_size=3, max_size=8),
+        namespaces=st.tuples(*map(strategies.namespaces, strategies.NAMESPACES)),
+        first=st.lists(pods(), min_size=3, max_size=6, unique_by=key_of),
+    )
+    def the_watch_begins(
+        self, watched: list[PodPeer], namespaces: tuple[Namespace, ...], first: list[Pod]
+    ) -> None:
+        for peer in watched:
+            self.somebody_watches_a_peer(peer)
+        lists = Replaced(Kind.POD, tuple(first)), Replaced(Kind.NAMESPACE, namespaces)
+        self.send(lambda: self.put(*first, *namespaces), *lists)
+
     @rule(peer=peers())
     def somebody_watches_a_peer(self, peer: PodPeer) -> None:
         self.watched.append(peer)
         self.state.watch(peer)
+
+    @precondition(lambda self: self.watched)
+    @rule(data=st.data())
+    def somebody_watches_what_is_watched_already(self, data: st.DataObject) -> None:
+        self.somebody_watches_a_peer(data.draw(st.sampled_from(self.watched)))
 
     @precondition(lambda self: self.watched)
     @rule(data=st.data())
@@ -229,5 +246,3 @@ def void(_: object) -> None:
 
 
 TestClusterState = ClusterMachine.TestCase
-# Clusters stay tiny, so what thirty steps don't reach, fifty don't either.
-TestClusterState.settings = settings(stateful_step_count=30)

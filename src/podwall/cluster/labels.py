@@ -8,7 +8,7 @@ question and of a change follow the size of the answer rather than that of the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 from podwall.model.selector import Operator, Selector
@@ -53,25 +53,29 @@ class LabelledObjects(Generic[_K]):
 
     def find(self, selector: Selector) -> list[_K]:
         """The objects that ``selector`` matches, in no particular order."""
-        if not selector.requirements:
-            return list(self._labels)
-        return [key for key in self._candidates(selector) if selector.matches(self._labels[key])]
+        candidates = self._candidates(selector)
+        if candidates is None:
+            return [key for key, labels in self._labels.items() if selector.matches(labels)]
+        if len(selector.requirements) == 1:
+            return [key for carriers in candidates for key in carriers]
+        return [
+            key
+            for carriers in candidates
+            for key in carriers
+            if selector.matches(self._labels[key])
+        ]
 
-    def _candidates(self, selector: Selector) -> Iterable[_K]:
-        """The carriers of the rarest label that ``selector`` insists on, else every object."""
-        best: list[set[_K]] = []
-        smallest = len(self._labels)
-        for each in selector.requirements:
-            if each.operator is not Operator.IN:
-                continue
-            found = [self._carriers.get((each.key, value), set()) for value in each.values]
-            size = sum(map(len, found))
-            if size < smallest:
-                best, smallest = found, size
-        if not best:
-            return self._labels
-        # An object has one value per key, so the carriers of different values do not overlap.
-        return [key for carriers in best for key in carriers]
+    def _candidates(self, selector: Selector) -> list[set[_K]] | None:
+        """The carriers of the rarest label that ``selector`` insists on; ``None`` for no label.
+
+        An object has one value per key, so the carriers of different values don't overlap.
+        """
+        demands = (each for each in selector.requirements if each.operator is Operator.IN)
+        found = [
+            [self._carriers.get((each.key, value), set()) for value in each.values]
+            for each in demands
+        ]
+        return min(found, key=lambda each: sum(map(len, each)), default=None)
 
 
 class SelectorTriggers(Generic[_T]):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ class CountingSelectors:
 
 @given(st.dictionaries(st.integers(0, 5), strategies.label_sets()), strategies.selectors())
 def test_find_gives_what_trying_every_object_gives(
-    things: dict[int, dict[str, str]], wanted: Selector
+    things: Mapping[int, Mapping[str, str]], wanted: Selector
 ) -> None:
     objects: LabelledObjects[int] = LabelledObjects()
     for key, each in things.items():
@@ -35,11 +37,11 @@ def test_find_gives_what_trying_every_object_gives(
 
 @given(st.lists(strategies.selectors(), max_size=6), LABEL_SETS, LABEL_SETS)
 def test_every_selector_whose_answer_turns_is_affected(
-    selectors: list[Selector], old: dict[str, str] | None, new: dict[str, str] | None
+    selectors: list[Selector], old: Mapping[str, str] | None, new: Mapping[str, str] | None
 ) -> None:
     affected = CountingSelectors(*selectors).triggers.affected(old, new)
 
-    def answer(each: Selector, to: dict[str, str] | None) -> bool:
+    def answer(each: Selector, to: Mapping[str, str] | None) -> bool:
         return to is not None and each.matches(to)
 
     assert affected >= {each for each in selectors if answer(each, old) != answer(each, new)}
