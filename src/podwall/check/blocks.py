@@ -48,14 +48,14 @@ def except_allowed_again(policy: Policy, world: World) -> Iterator[Note]:  # noq
             ]
             if not culprits:
                 continue
-            union = _ranges(*(rival for _, rival in culprits))
             names = list_of(_name(placed, other, rival) for other, rival in culprits)
+            wholly = contains(_ranges(*(rival for _, rival in culprits)), _whole(hole))
             yield Note(
                 f"{placed.path}.ipBlock.except[{index}]",
-                f"{hole} is allowed all the same, by {names}: an except only limits its own item."
-                if contains(union, _whole(hole))
-                else f"a part of {hole} is allowed all the same, by {names}: an except only "
-                "limits its own item.",
+                f"{'' if wholly else 'a part of '}{hole} is allowed all the same, by {names}: an "
+                "except only limits its own item.",
+                # Taking a part back is a usual way to write an exception to an exception.
+                None if wholly else Severity.INFO,
             )
 
 

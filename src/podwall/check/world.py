@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 from podwall.cluster.labels import LabelledObjects
-from podwall.cluster.owners import claimed_addresses
-from podwall.cluster.snapshot import Snapshot
+from podwall.cluster.snapshot import Snapshot, claimed_addresses
 from podwall.model.net import Address, Cidr, Family
 from podwall.model.objects import NAME_LABEL, Pod
 from podwall.model.policy import PodPeer, Policy, PolicyKey
