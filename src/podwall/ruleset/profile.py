@@ -121,6 +121,7 @@ class ProfileCompiler:
     def _named_port_set(self, peers: Peers, ports: Ports) -> IPSet:
         """Pods and their numbers: what is no known pod's address has no named ports (S37)."""
         members = self._node.port_members[peers, ports.names]
+        called = ", ".join(f"{each.protocol.name} {each.name}" for each in ports.names)
         means = "any pod" if peers.everyone else " or ".join(map(str, (*peers.pods, *peers.blocks)))
         return self._add(
             IPSet(
@@ -138,7 +139,7 @@ class ProfileCompiler:
                     for address, protocol, number in members
                     if address.family is self._family
                 ),
-                title=f"{', '.join(map(str, ports.names))} of {means}",
+                title=f"{called} of {means}",
             )
         )
 
