@@ -1,10 +1,11 @@
 """Hypothesis strategies over a deliberately tiny cluster.
 
-Few namespaces, labels, addresses and ports, so that selectors hit, blocks overlap, names resolve to
-different numbers and addresses change hands all the time; a wide universe would mostly compare
-"nothing matches" with "nothing matches". Entry points for property tests are :func:`snapshots`,
-:func:`flows` (of one snapshot, biased to addresses that mean something in it), :func:`every_flow`
-(the same by enumeration) and :func:`settings`; the others serve tests of single modules.
+Few namespaces, labels, addresses and ports (see :mod:`tests.universe`), so that selectors hit,
+blocks overlap, names resolve to different numbers and addresses change hands all the time; a wide
+universe would mostly compare "nothing matches" with "nothing matches". Entry
+points for property tests are :func:`snapshots`, :func:`flows` (of one snapshot, half of them aimed
+at its rules), :func:`telling_flows` (hundreds at once, by enumeration) and :func:`settings`; the
+others serve tests of single modules.
 
 Values that are chosen again and again come from enumerated pools: a draw costs hypothesis more
 than the whole oracle does, and a pool needs one. The proportions are tuned (``_OFTEN``, repeated
@@ -20,33 +21,20 @@ are not known, rules that allow nobody because nothing in them could be understo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import combinations, product
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from hypothesis import strategies as st
 
 from podwall.cluster.snapshot import Snapshot, build_snapshot
 from podwall.model.flow import ConnState, Flow
-from podwall.model.net import (
-    PORT_PROTOCOLS,
-    Address,
-    Cidr,
-    Family,
-    PortRange,
-    Protocol,
-    parse_address,
-    parse_cidr,
-)
-from podwall.model.objects import NAME_LABEL, ContainerPort, Namespace, Node, Phase, Pod, PodKey
+from podwall.model.net import PORT_PROTOCOLS, Family
+from podwall.model.objects import NAME_LABEL, Namespace, Phase, Pod, PodKey
 from podwall.model.policy import (
-    AllPortsOf,
     AnyPeer,
     AnyPort,
     Direction,
     IPBlock,
-    NamedPort,
-    NumberedPorts,
     Peer,
     PodPeer,
     Policy,
@@ -55,60 +43,60 @@ from podwall.model.policy import (
     Port,
     RuleId,
 )
-from podwall.model.selector import Operator, Requirement, Selector, selector
+from podwall.model.selector import Selector, selector
 from podwall.model.settings import Settings
-
-NAMESPACES = ("a", "b", "c")
-LABEL_KEYS = ("app", "tier")
-LABEL_VALUES = ("x", "y", "")
-PORT_NAMES = ("web", "dns")
-UNDECLARED_NAME = "nobody"
-PORTS = range(79, 83)
-
-NODES = (
-    Node(
-        "n1",
-        tuple(map(parse_address, ("192.168.0.1", "10.0.1.1", "fd00:ff::1", "fd00:1::1"))),
-        (parse_cidr("10.0.1.0/29"), parse_cidr("fd00:1::/125")),
-    ),
-    Node(
-        "n2",
-        tuple(map(parse_address, ("192.168.0.2", "10.0.2.1", "fd00:ff::2", "fd00:2::1"))),
-        (parse_cidr("10.0.2.0/29"), parse_cidr("fd00:2::/125")),
-    ),
+from tests.telling import named_targets, shots, telling_flows
+from tests.universe import (
+    ALL_PORTS,
+    CIDRS,
+    CONTAINER_PORTS,
+    LABEL_KEYS,
+    LABEL_SETS,
+    LABEL_VALUES,
+    MANY_PORTS,
+    NAMED_PORTS,
+    NAMESPACES,
+    NODES,
+    NUMBERED_PORTS,
+    OF_FAMILY,
+    OUTSIDE,
+    PORT_NAMES,
+    PORTS,
+    REQUIREMENTS,
+    SELECTORS,
+    UNIVERSE,
+    pod_addresses,
 )
-"""Two nodes, dual stack; each owns a gateway address inside its own pod range, as bridges do."""
 
-OUTSIDE = tuple(
-    map(parse_address, ("172.16.0.1", "172.16.0.6", "8.8.8.8", "2001:db8::1", "2001:db8::6"))
-)
-"""Addresses that belong to no pod range and no node."""
-
-
-def pod_addresses(node: Node, family: Family) -> tuple[Address, ...]:
-    """The addresses of a node's range that pods may have: all but the first two."""
-    return tuple(
-        Address(family, value)
-        for cidr in node.pod_cidrs
-        if cidr.family is family
-        for value in range(cidr.first + 2, cidr.last)
-    )
-
-
-UNIVERSE = (
-    tuple(
-        address
-        for node in NODES
-        for address in (
-            *node.addresses,
-            *pod_addresses(node, Family.V4),
-            *pod_addresses(node, Family.V6),
-        )
-    )
-    + OUTSIDE
-)
-"""Every address that a flow may have."""
-
+__all__ = [
+    "LABEL_KEYS",
+    "LABEL_SETS",
+    "LABEL_VALUES",
+    "NAMESPACES",
+    "NODES",
+    "OUTSIDE",
+    "PORTS",
+    "PORT_NAMES",
+    "UNIVERSE",
+    "aimed_flows",
+    "blocks",
+    "flows",
+    "label_sets",
+    "namespace_selectors",
+    "namespaces",
+    "peers",
+    "pod_keys",
+    "pods",
+    "policies",
+    "policy_keys",
+    "ports",
+    "rarely",
+    "rule_contents",
+    "selectors",
+    "settings",
+    "snapshots",
+    "telling_flows",
+]
 
 _RARELY = st.sampled_from((False,) * 9 + (True,))
 
@@ -116,33 +104,6 @@ _RARELY = st.sampled_from((False,) * 9 + (True,))
 def rarely() -> st.SearchStrategy[bool]:
     """True in one of ten draws; shrinks to false."""
     return _RARELY
-
-
-LABEL_SETS: tuple[Mapping[str, str], ...] = tuple(
-    {key: value for key, value in zip(LABEL_KEYS, values, strict=True) if value is not None}
-    for values in product((None, *LABEL_VALUES), repeat=len(LABEL_KEYS))
-)
-"""All labels that a pod or a namespace can have."""
-
-_VALUE_LISTS = (
-    *((value,) for value in LABEL_VALUES),
-    *combinations(sorted(LABEL_VALUES), 2),
-)
-
-REQUIREMENTS = tuple(
-    Requirement(key, operator, values)
-    for key in LABEL_KEYS
-    for operator in Operator
-    for values in (_VALUE_LISTS if operator in (Operator.IN, Operator.NOT_IN) else ((),))
-)
-"""All requirements over one label."""
-
-SELECTORS = (
-    Selector(),
-    *(selector(None, [each]) for each in REQUIREMENTS),
-    *(selector(None, pair) for pair in combinations(REQUIREMENTS, 2) if pair[0].key < pair[1].key),
-)
-"""The empty selector, those of one requirement, and those of one for each label."""
 
 
 def label_sets() -> st.SearchStrategy[Mapping[str, str]]:
@@ -168,24 +129,6 @@ def namespace_selectors() -> st.SearchStrategy[Selector]:
     return _NAMESPACE_SELECTORS
 
 
-_PREFIXES = {
-    Family.V4: (0, 1, 8, 16, 28, 29, 30, 31, 32),
-    Family.V6: (0, 1, 32, 124, 125, 126, 127, 128),
-}
-
-
-def _around(address: Address, prefix: int) -> Cidr:
-    bits = address.family.bits
-    return Cidr(address.family, address.value >> (bits - prefix) << (bits - prefix), prefix)
-
-
-CIDRS = tuple(
-    sorted(
-        {_around(address, prefix) for address in UNIVERSE for prefix in _PREFIXES[address.family]}
-    )
-)
-"""Every block of the few prefix lengths that holds an address of the universe."""
-
 _EXCEPTS = {
     cidr: st.lists(
         st.sampled_from([each for each in CIDRS if cidr.covers(each) and each != cidr]),
@@ -200,21 +143,20 @@ _CIDRS = st.sampled_from(CIDRS)
 
 @st.composite
 def blocks(draw: st.DrawFn) -> IPBlock:
-    """Blocks around addresses of the universe, /0 included, half of them with excepts inside."""
+    """Blocks around addresses of the universe, /0 included, nearly all with excepts inside."""
     cidr = draw(_CIDRS)
-    if cidr not in _EXCEPTS or draw(st.booleans()):
+    if cidr not in _EXCEPTS or draw(_RARELY):
         return IPBlock(cidr)
     return IPBlock(cidr, tuple(draw(_EXCEPTS[cidr])))
 
 
 _BLOCKS = blocks()
-_ANY_PEER = st.just(AnyPeer())
 _PEERS = {
     name: st.one_of(
         st.builds(PodPeer, st.just(name), _POD_SELECTORS),
         st.builds(PodPeer, _NAMESPACE_SELECTORS, _POD_SELECTORS),
         _BLOCKS,
-        _ANY_PEER,
+        _BLOCKS,
     )
     for name in NAMESPACES
 }
@@ -222,48 +164,38 @@ _PEERS = {
 
 def peers(namespace: str) -> st.SearchStrategy[Peer]:
     """Every kind of peer for a policy of ``namespace``."""
-    return _PEERS[namespace]
+    return st.one_of(_PEERS[namespace], st.just(AnyPeer()))
 
 
-PORT_FORMS: tuple[Port, ...] = (
-    AnyPort(),
-    *(AllPortsOf(protocol) for protocol in PORT_PROTOCOLS),
-    *(
-        NamedPort(protocol, name)
-        for protocol in PORT_PROTOCOLS
-        for name in (*PORT_NAMES, UNDECLARED_NAME)
-    ),
-    *(
-        NumberedPorts(protocol, PortRange(first, last))
-        for protocol in PORT_PROTOCOLS
-        for first in PORTS
-        for last in PORTS
-        if first <= last
-    ),
+_PORTS: st.SearchStrategy[Port] = st.one_of(
+    st.sampled_from(NUMBERED_PORTS), st.sampled_from(NAMED_PORTS), st.sampled_from(ALL_PORTS)
 )
-"""Every port of a rule over the ports, names and protocols of the universe."""
-
-MANY_PORTS: tuple[Port, ...] = tuple(
-    NumberedPorts(Protocol.TCP, PortRange(number, number)) for number in range(51, 83, 2)
-)
-"""Sixteen ports that do not touch: one more than a multiport match holds (S41)."""
-
-_PORT_LISTS = st.one_of(
-    st.just((AnyPort(),)),
-    st.lists(st.sampled_from(PORT_FORMS), min_size=1, max_size=3).map(tuple),
-    st.just(MANY_PORTS),
+_NO_PORTS: st.SearchStrategy[tuple[Port, ...]] = st.just((AnyPort(),))
+_SOME_PORTS: st.SearchStrategy[tuple[Port, ...]] = st.one_of(
+    st.lists(_PORTS, min_size=1, max_size=3).map(tuple), st.just(MANY_PORTS)
 )
 
 
 def ports() -> st.SearchStrategy[Port]:
     """Every form of port."""
-    return st.sampled_from(PORT_FORMS)
+    return st.one_of(_PORTS, st.just(AnyPort()))
 
 
-_CONTENTS = {
-    name: st.tuples(st.lists(_PEERS[name], min_size=1, max_size=3).map(tuple), _PORT_LISTS)
-    for name in NAMESPACES
-}
+def _contents(
+    namespace: str,
+) -> st.SearchStrategy[tuple[tuple[Peer, ...], tuple[Port, ...]]]:
+    some_peers = st.lists(_PEERS[namespace], min_size=1, max_size=3).map(tuple)
+    one_peer = _PEERS[namespace].map(lambda peer: (peer,))
+    any_peer: st.SearchStrategy[tuple[Peer, ...]] = st.just((AnyPeer(),))
+    # A rule whose one half matches anyway shows what its other half does.
+    return st.one_of(
+        st.tuples(any_peer, _SOME_PORTS),
+        st.tuples(one_peer, _NO_PORTS),
+        st.tuples(some_peers, st.one_of(_NO_PORTS, _SOME_PORTS)),
+    )
+
+
+_CONTENTS = {name: _contents(name) for name in NAMESPACES}
 _LOST = st.sampled_from(("nothing",) * 18 + ("peers", "ports"))
 
 
@@ -320,15 +252,15 @@ def namespaces(name: str) -> st.SearchStrategy[Namespace]:
     return label_sets().map(lambda labels: Namespace(name, {NAME_LABEL: name, **labels}))
 
 
-CONTAINER_PORTS = tuple(
-    ContainerPort(name, protocol, number)
-    for name in (*PORT_NAMES, "")
-    for protocol in PORT_PROTOCOLS
-    for number in PORTS
+_TWO_NAMES = st.tuples(
+    *(
+        st.sampled_from([each for each in CONTAINER_PORTS if each.name == name])
+        for name in PORT_NAMES
+    )
 )
-"""Every declared port of the universe."""
-
-_PORTS_OF_POD = st.lists(st.sampled_from(CONTAINER_PORTS), max_size=3).map(tuple)
+_PORTS_OF_POD = st.one_of(
+    _TWO_NAMES, st.lists(st.sampled_from(CONTAINER_PORTS), max_size=4).map(tuple)
+)
 _POD_KEYS = st.builds(PodKey, st.sampled_from(_OFTEN), st.sampled_from(("w0", "w1", "w2", "w3")))
 _FAMILIES = st.sampled_from(
     (
@@ -393,8 +325,8 @@ def snapshots(
     draw: st.DrawFn,
     min_policies: int = 0,
     max_policies: int = 4,
-    min_pods: int = 2,
-    max_pods: int = 7,
+    min_pods: int = 3,
+    max_pods: int = 8,
 ) -> Snapshot:
     """Whole clusters: usually both nodes and all namespaces, some pods, some policies."""
     return build_snapshot(
@@ -426,10 +358,7 @@ def settings() -> st.SearchStrategy[Settings]:
     return _SETTINGS
 
 
-_OF_FAMILY = {
-    family: tuple(each for each in UNIVERSE if each.family is family) for family in Family
-}
-_ANYWHERE = {family: st.sampled_from(_OF_FAMILY[family]) for family in Family}
+_ANYWHERE = {family: st.sampled_from(OF_FAMILY[family]) for family in Family}
 _PORT_TARGETS = st.tuples(st.sampled_from(PORT_PROTOCOLS).map(int), st.sampled_from(range(78, 84)))
 _TARGETS = {
     Family.V4: st.one_of(_PORT_TARGETS, _PORT_TARGETS, st.sampled_from(((1, None), (47, None)))),
@@ -442,46 +371,62 @@ _STATES = st.sampled_from((ConnState.NEW,) * 18 + (ConnState.ESTABLISHED, ConnSt
 def flows(draw: st.DrawFn, snapshot: Snapshot, new_only: bool = False) -> Flow:
     """Packets of either family between pods, nodes, unknown pods and the outside.
 
-    TCP, UDP and SCTP to ports at and around those that policies name, ICMP of the family, and a
-    protocol without ports or a name. Most are between two pods; some have equal ends. With
-    ``new_only`` all of them open a connection.
+    Half of them are aimed at a rule of a policy of ``snapshot``, see :func:`aimed_flows`. The
+    others go anywhere, most between two pods, on TCP, UDP and SCTP ports at and around those that
+    policies name, ICMP of the family, and a protocol without ports or a name. With ``new_only`` all
+    of them open a connection.
     """
+    aimed = draw(st.booleans())
+    kind = aimed_flows if aimed and shots(snapshot) else _free_flows
+    flow = draw(kind(snapshot))
+    if new_only:
+        return flow
+    return Flow(flow.src, flow.dst, flow.protocol, flow.port, draw(_STATES))
+
+
+@st.composite
+def _free_flows(draw: st.DrawFn, snapshot: Snapshot) -> Flow:
     owned = {
         family: [each for each in snapshot.owners if each.family is family] for family in Family
     }
     inhabited = [family for family in Family if owned[family]]
     family = draw(st.sampled_from(inhabited or list(Family)))
-    either = st.sampled_from(owned[family] or _OF_FAMILY[family])
+    either = st.sampled_from(owned[family] or OF_FAMILY[family])
     src = draw(st.one_of(either, either, _ANYWHERE[family]))
     others = [each for each in owned[family] if each != src]
-    other = st.sampled_from(others or _OF_FAMILY[family])
+    other = st.sampled_from(others or OF_FAMILY[family])
     dst = draw(st.one_of(other, other, _ANYWHERE[family]))
     protocol, number = draw(_TARGETS[family])
-    state = ConnState.NEW if new_only else draw(_STATES)
-    return Flow(src, dst, protocol, number, state)
+    return Flow(src, dst, protocol, number)
 
 
-def every_flow(snapshot: Snapshot, targets: int = 4) -> Iterator[Flow]:
-    """New connections between all pairs of addresses that mean something in ``snapshot``.
+@st.composite
+def aimed_flows(draw: st.DrawFn, snapshot: Snapshot) -> Flow:
+    """New connections that one rule of ``snapshot`` is about, closely enough to hit or just miss.
 
-    Plain enumeration for tests that want many flows of one drawn cluster: pods, the nodes' first
-    addresses, one unknown pod address of each range, and the outside, on the first ``targets`` of a
-    fixed list that starts with TCP 80 and an echo request.
+    One end is a pod that the rule's policy selects. The other is, for a block, an address inside it
+    or inside one of its excepts, else any pod or address. The port is one that the rule names, a
+    neighbour, or a number that a pod gives to a name. Needs a policy with a rule that selects
+    somebody.
     """
-    unknown = [
-        address
-        for node in snapshot.nodes.values()
-        for family in Family
-        for address in [
-            each for each in pod_addresses(node, family) if each not in snapshot.owners
-        ][:1]
+    subject, rule = draw(st.sampled_from(shots(snapshot)))
+    family = subject.family
+    blocks_of_rule = [
+        cidr
+        for peer in rule.peers
+        if isinstance(peer, IPBlock)
+        for cidr in (peer.cidr, *peer.excepts)
+        if cidr.family is family
     ]
-    of_nodes = [address for node in snapshot.nodes.values() for address in node.addresses]
-    known = [*snapshot.owners, *of_nodes, *unknown, *OUTSIDE]
-    for family in Family:
-        echo = int(Protocol.ICMP if family is Family.V4 else Protocol.ICMPV6)
-        fixed = ((6, 80), (echo, None), (17, 80), (6, 81), (132, 80), (17, 82), (6, 79), (47, None))
-        ends = [each for each in known if each.family is family]
-        for src, dst in product(ends, repeat=2):
-            for protocol, number in fixed[:targets]:
-                yield Flow(src, dst, protocol, number)
+    candidates = [each for each in snapshot.owners if each.family is family]
+    inside = draw(st.booleans())
+    if inside and blocks_of_rule:
+        cidr = draw(st.sampled_from(blocks_of_rule))
+        candidates = [each for each in OF_FAMILY[family] if each in cidr]
+    candidates = [each for each in candidates if each != subject]
+    peer = draw(st.sampled_from(candidates or OF_FAMILY[family]))
+    ingress = rule.id.direction is Direction.INGRESS
+    src, dst = (peer, subject) if ingress else (subject, peer)
+    named = st.sampled_from(named_targets(snapshot, rule))
+    protocol, number = draw(st.one_of(named, _TARGETS[family]))
+    return Flow(src, dst, protocol, number)
