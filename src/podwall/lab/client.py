@@ -40,10 +40,10 @@ from podwall.lab.messages import (
     Status,
 )
 from podwall.lab.state import Note
-from podwall.lab.topology import EVERYTHING, OUTSIDE, Selection
+from podwall.lab.topology import EVERYTHING, OUTSIDE, Selection, Shape
 from podwall.lab.wire import decode_snapshot, encode_snapshot
 from podwall.lab.world import Progress as Report
-from podwall.lab.world import Shape, World
+from podwall.lab.world import World
 
 T = TypeVar("T")
 

@@ -25,10 +25,11 @@ from podwall.lab.planning import next_snapshot
 from podwall.lab.progress import ProgressBar
 from podwall.lab.report import render_changes, render_matrix, summary
 from podwall.lab.state import DEFAULT_NAME
-from podwall.lab.topology import Selection
-from podwall.lab.world import Shape
+from podwall.lab.topology import Selection, Shape
 from podwall.manifest import Manifests
 from podwall.model.net import Family
+
+_ICMP = "icmp"
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ def run(
             lab.kill()
     show_matrix(matrix, output)
     if keep and not output.as_json:
-        output.console.print(_stays_up(name))
+        output.console.print(_stays_up(name), soft_wrap=True)
     return 0 if matrix.agrees else 1
 
 
@@ -83,7 +84,7 @@ def up(
     if output.as_json:
         _print_json(output, _status_dict(name, status))
     else:
-        output.console.print(f"{_inventory(status)}. {_stays_up(name)}")
+        output.console.print(f"{_inventory(status)}. {_stays_up(name)}", soft_wrap=True)
     return 0
 
 
@@ -180,7 +181,8 @@ def _selection(
     return Selection(
         sources=select_parties(parties, sources),
         targets=select_parties(parties, targets),
-        ports=frozenset(map(parse_listen, ports)) or None,
+        ports=frozenset(parse_listen(each) for each in ports if each != _ICMP) if ports else None,
+        icmp=_ICMP in ports,
     )
 
 

@@ -109,18 +109,21 @@ def _alike(
     found: list[tuple[Kind, list[int], Answers]] = []
     for party, mine in sorted(answers.items()):
         kind = matrix.parties[party].kind
-        for other_kind, members, theirs in found:
-            if kind is not other_kind or kind is Kind.OUTSIDE:
-                continue
-            if same_services and _services(mine) != _services(theirs):
-                continue
-            if _agree(mine, theirs, {own(each) for each in (party, *members)}):
-                members.append(party)
-                for key, mark in mine.items():
-                    theirs.setdefault(key, mark)
-                break
-        else:
+        fitting = [
+            (members, theirs)
+            for other_kind, members, theirs in found
+            if kind is other_kind is not Kind.OUTSIDE
+            and (not same_services or _services(mine) == _services(theirs))
+            and _agree(mine, theirs, {own(each) for each in (party, *members)})
+        ]
+        if not fitting:
             found.append((kind, [party], dict(mine)))
+            continue
+        # Where the missing answers leave a choice, with the many rather than with the odd one.
+        members, theirs = max(fitting, key=lambda each: len(each[0]))
+        members.append(party)
+        for key, mark in mine.items():
+            theirs.setdefault(key, mark)
     return tuple(Group(tuple(members), theirs) for _, members, theirs in found)
 
 

@@ -83,6 +83,9 @@ def start(
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         pids, _, said = stream.read().decode().partition("\n")
+    if said != _READY:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     if detached or said != _READY:
         os.waitpid(child, 0)
     if said != _READY:

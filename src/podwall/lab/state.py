@@ -124,10 +124,12 @@ def find(name: str) -> Note:
 
     Raises:
         LabError: none is up under it; the message lists those that are.
+        InputError: no lab can be called so.
     """
+    check_name(name)
     standing = notes()
     for note in standing:
-        if note.name == check_name(name):
+        if note.name == name:
             return note
     others = ", ".join(note.name for note in standing)
     hint = f"; up are: {others}" if others else ": 'podwall lab up FILES' starts one"

@@ -16,7 +16,7 @@ import msgspec
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.errors import InputError
-from podwall.lab.hosts import outside_hosts
+from podwall.lab.hosts import OutsideHost, outside_hosts
 from podwall.model.flow import Flow
 from podwall.model.net import PORT_PROTOCOLS, Address, Family, Protocol
 from podwall.model.objects import Node, Pod
@@ -51,6 +51,22 @@ class Listen(msgspec.Struct, frozen=True, order=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.port}/{self.protocol.name.lower()}"
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How a lab is built.
+
+    Attributes:
+        families: the address families that are in use.
+        cni: how the pods of a node are connected.
+        hosts: addresses of hosts outside that are wanted besides those for the ipBlocks.
+        ports: everybody listens on these, whatever else they listen on.
+    """
+
+    families: tuple[Family, ...] = (Family.V4,)
+    cni: Cni = Cni.ROUTED
+    hosts: tuple[Address, ...] = ()
+    ports: tuple[Listen, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -139,20 +155,21 @@ class Outcome(enum.IntEnum):
 class Selection(msgspec.Struct, frozen=True):
     """Which probes are wanted: names of endpoints, and ports; None is all of them.
 
-    ICMP has no port: it is asked where no ports are given.
+    ICMP, which has no port, is asked where ``ports`` is None or ``icmp`` is set.
     """
 
     sources: frozenset[str] | None = None
     targets: frozenset[str] | None = None
     ports: frozenset[Listen] | None = None
+    icmp: bool = False
 
 
 EVERYTHING = Selection()
 """All probes."""
 
 
-def plan_topology(snapshot: Snapshot, families: Sequence[Family], cni: Cni) -> Topology:
-    """The lab for a placed snapshot, in some families.
+def plan_topology(snapshot: Snapshot, shape: Shape) -> Topology:
+    """The lab for a placed snapshot.
 
     Pods that are terminated, or have no address of these families or none that is still theirs,
     are not built.
@@ -160,14 +177,15 @@ def plan_topology(snapshot: Snapshot, families: Sequence[Family], cni: Cni) -> T
     Raises:
         InputError: a pod's node is not there, or a node has no address in a family.
     """
+    families = shape.families
     pods = tuple(_pods_with_addresses(snapshot, families))
     nodes = tuple(snapshot.nodes.values())
     for node in nodes:
         for family in families:
             if not any(each.family is family for each in node.addresses):
                 raise InputError(f"Node {node.name}: no IPv{family} address")
-    world = world_ports(snapshot, pods)
-    endpoints = [_pod_endpoint(snapshot, pod, families, world) for pod in pods]
+    world = tuple(sorted({*world_ports(snapshot, pods), *shape.ports}))
+    endpoints = [_pod_endpoint(snapshot, pod, shape, world) for pod in pods]
     endpoints.extend(_node_endpoint(node, pods, families, world) for node in nodes)
     endpoints.extend(
         Endpoint(
@@ -179,9 +197,9 @@ def plan_topology(snapshot: Snapshot, families: Sequence[Family], cni: Cni) -> T
             ports=world,
             title=host.title,
         )
-        for host in outside_hosts(snapshot, families)
+        for host in _hosts(snapshot, shape)
     )
-    return Topology(cni, tuple(families), pods, nodes, tuple(endpoints))
+    return Topology(shape.cni, families, pods, nodes, tuple(endpoints))
 
 
 def world_ports(snapshot: Snapshot, pods: Iterable[Pod]) -> tuple[Listen, ...]:
@@ -229,19 +247,19 @@ def all_probes(topology: Topology, selection: Selection = EVERYTHING) -> Iterato
             if selection.targets is not None and dst.name not in selection.targets:
                 continue
             if src.is_pod or dst.is_pod:
-                yield from _probes(topology, src, dst, selection.ports)
+                yield from _probes(topology, src, dst, selection)
 
 
 def _probes(
-    topology: Topology, src: Endpoint, dst: Endpoint, ports: frozenset[Listen] | None
+    topology: Topology, src: Endpoint, dst: Endpoint, selection: Selection
 ) -> Iterator[Probe]:
     for family in topology.families:
         if src.address(family) is None or dst.address(family) is None:
             continue
         for listen in dst.ports:
-            if ports is None or listen in ports:
+            if selection.ports is None or listen in selection.ports:
                 yield Probe(src, dst, family, listen.protocol, listen.port)
-        if ports is None:
+        if selection.ports is None or selection.icmp:
             icmp = Protocol.ICMP if family is Family.V4 else Protocol.ICMPV6
             yield Probe(src, dst, family, icmp)
 
@@ -261,21 +279,21 @@ def _pods_with_addresses(snapshot: Snapshot, families: Sequence[Family]) -> Iter
 
 
 def _pod_endpoint(
-    snapshot: Snapshot, pod: Pod, families: Sequence[Family], world: tuple[Listen, ...]
+    snapshot: Snapshot, pod: Pod, shape: Shape, world: tuple[Listen, ...]
 ) -> Endpoint:
     node = snapshot.nodes.get(pod.node)
     if node is None:
         raise InputError(f"Pod {pod.key}: spec.nodeName: {pod.node!r} is no node of the lab")
     own = node.addresses if pod.host_network else pod.addresses
-    addresses = _one_per_family(own, families)
-    declared = sorted({Listen(port.protocol, port.number) for port in pod.ports})
+    addresses = _one_per_family(own, shape.families)
+    declared = {Listen(port.protocol, port.number) for port in pod.ports}
     return Endpoint(
         name=str(pod.key),
         kind=Kind.POD,
         netns=pod_netns(pod),
         node=pod.node,
         addresses=addresses,
-        ports=tuple(declared) if declared or pod.host_network else world,
+        ports=tuple(sorted(declared.union(shape.ports))) if declared or pod.host_network else world,
         host_network=pod.host_network,
         workload=pod.workload,
     )
@@ -298,6 +316,12 @@ def _node_endpoint(
         addresses=_one_per_family(node.addresses, families),
         ports=tuple(sorted({*world, *theirs})),
     )
+
+
+def _hosts(snapshot: Snapshot, shape: Shape) -> list[OutsideHost]:
+    found = outside_hosts(snapshot, shape.families, shape.hosts)
+    wanted = (OutsideHost(each, "as wanted") for each in shape.hosts)
+    return sorted((*found, *wanted), key=lambda host: host.address)
 
 
 def _one_per_family(

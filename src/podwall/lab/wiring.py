@@ -7,14 +7,14 @@ Bridge: the pods of a node hang on ``br0``, which owns the first free address of
 pod ranges as their gateway; pods of a node reach each other in one hop, and only br_netfilter shows
 these packets to iptables.
 
-Nodes are to ``outside`` what routed pods are to their node. The hosts outside are addresses of its
-loopback device.
+Nodes are to ``outside`` what routed pods are to their node, with 169.254.2.1 and fe80::2. The hosts
+outside are addresses of its loopback device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -27,7 +27,9 @@ BRIDGE = "br0"
 UPLINK = "uplink"
 POD_DEVICE = "eth0"
 
-_GATEWAY = {Family.V4: "169.254.1.1", Family.V6: "fe80::1"}
+_POD_GATEWAY = {Family.V4: "169.254.1.1", Family.V6: "fe80::1"}
+# Not the same: a node owns its pods' gateway, and takes no ARP request that seems to be its own.
+_NODE_GATEWAY = {Family.V4: "169.254.2.1", Family.V6: "fe80::2"}
 _EVERYWHERE = {Family.V4: "0.0.0.0/0", Family.V6: "::/0"}
 
 _FEW_NEIGHBOURS = 500
@@ -55,8 +57,10 @@ def wire_nodes(topology: Topology) -> Iterator[Script]:
     for node in topology.nodes:
         netns = node_netns(node.name)
         link = link_name("n", netns)
-        yield Script(OUTSIDE, tuple(_gateway_end(topology, link, netns, UPLINK)))
-        yield Script(netns, ("link set lo up", *_host_end(topology, UPLINK, node.addresses)))
+        gateway = _NODE_GATEWAY
+        yield Script(OUTSIDE, tuple(_gateway_end(topology, link, netns, UPLINK, gateway)))
+        host_end = _host_end(topology, UPLINK, node.addresses, gateway)
+        yield Script(netns, ("link set lo up", *host_end))
         for address in _of_families(topology, node.addresses):
             yield Script(OUTSIDE, (f"route add {_host(address)} dev {link}",))
         if topology.cni is Cni.BRIDGE:
@@ -115,25 +119,28 @@ def bridge_gateway(topology: Topology, node: Node, cidr: Cidr) -> Address:
     raise InputError(f"Node {node.name}: spec.podCIDRs: {cidr} has no free address for the bridge")
 
 
-def _gateway_end(topology: Topology, link: str, netns: str, peer: str) -> Iterator[str]:
+def _gateway_end(
+    topology: Topology, link: str, netns: str, peer: str, gateway: Mapping[Family, str]
+) -> Iterator[str]:
     """Make a veth pair into ``netns`` and let this end be the gateway."""
     mac = mac_address(netns)
     yield f"link add {link} type veth peer name {peer} netns {netns} address {mac}"
     if Family.V4 in topology.families:
-        yield f"addr add {_GATEWAY[Family.V4]}/32 dev {link}"
+        yield f"addr add {gateway[Family.V4]}/32 dev {link}"
     if Family.V6 in topology.families:
-        yield f"addr add {_GATEWAY[Family.V6]}/64 dev {link} nodad"
+        yield f"addr add {gateway[Family.V6]}/64 dev {link} nodad"
     yield f"link set {link} up"
 
 
-def _host_end(topology: Topology, device: str, addresses: Iterable[Address]) -> Iterator[str]:
+def _host_end(
+    topology: Topology, device: str, addresses: Iterable[Address], gateway: Mapping[Family, str]
+) -> Iterator[str]:
     """Give this end of a veth pair its addresses and send everything to the gateway."""
     for address in _of_families(topology, addresses):
         yield _add_address(_host(address), device, address.family)
     yield f"link set {device} up"
     for family in topology.families:
-        gateway, everywhere = _GATEWAY[family], _EVERYWHERE[family]
-        yield f"route add {everywhere} via {gateway} dev {device} onlink"
+        yield f"route add {_EVERYWHERE[family]} via {gateway[family]} dev {device} onlink"
 
 
 def _bridge(topology: Topology, node: Node) -> Iterator[str]:
@@ -152,8 +159,8 @@ def _wire_pod(topology: Topology, node: Node, pod: Pod) -> Iterator[Script]:
     link = link_name("p", netns)
     addresses = list(_of_families(topology, pod.addresses))
     if topology.cni is Cni.ROUTED:
-        host_side = list(_gateway_end(topology, link, netns, POD_DEVICE))
-        pod_side = list(_host_end(topology, POD_DEVICE, addresses))
+        host_side = list(_gateway_end(topology, link, netns, POD_DEVICE, _POD_GATEWAY))
+        pod_side = list(_host_end(topology, POD_DEVICE, addresses, _POD_GATEWAY))
         routed = addresses
     else:
         host_side = [

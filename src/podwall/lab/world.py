@@ -28,6 +28,7 @@ from podwall.lab.topology import (
     Outcome,
     Probe,
     Selection,
+    Shape,
     Topology,
     all_probes,
     node_netns,
@@ -43,25 +44,17 @@ from podwall.lab.wiring import (
     wire_pods,
 )
 from podwall.lab.worker import Report, Worker
-from podwall.model.net import Family
 from podwall.model.objects import Pod
 
 Progress = Callable[[int, int, str], None]
 """Told how many of how many are done, and of what."""
 
 _EXPECT_AT_ONCE = 100
-_SECOND_CHANCES = ((2.0, 200), (4.0, 20), (8.0, 4))
+_SECOND_CHANCES = ((2.0, 200), (4.0, 20))
 """For probes that should have got through: patience and how many at a time, round by round."""
 
 _HOPELESS = 400
 """With more probes than this to repeat it is not the machine that is slow."""
-
-
-class Shape(msgspec.Struct, frozen=True):
-    """How the lab is built: address families and the kind of pod network."""
-
-    families: tuple[Family, ...] = (Family.V4,)
-    cni: Cni = Cni.ROUTED
 
 
 class World:
@@ -69,7 +62,7 @@ class World:
 
     def __init__(self, snapshot: Snapshot, shape: Shape, engine: Engine, runner: Runner) -> None:
         self.snapshot = snapshot
-        self.topology = plan_topology(snapshot, shape.families, shape.cni)
+        self.topology = plan_topology(snapshot, shape)
         self._shape = shape
         self._engine = engine
         self._runner = runner
@@ -106,7 +99,7 @@ class World:
         Raises:
             LabError: the nodes are different.
         """
-        old, new = self.topology, plan_topology(snapshot, self._shape.families, self._shape.cni)
+        old, new = self.topology, plan_topology(snapshot, self._shape)
         if _fixed_parts(old) != _fixed_parts(new):
             raise LabError("the nodes of a lab cannot change while it is up: run 'lab down' first")
         kept = {_identity(pod): pod for pod in _networked(new.pods)}

@@ -1,0 +1,1 @@
+"""Unit tests of the lab: all that needs no kernel."""
