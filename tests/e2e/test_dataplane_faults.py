@@ -170,7 +170,7 @@ def test_s10_a_refused_policy_is_found_and_the_rest_is_enforced(
     kernel: PrivateKernel, mode: Mode, tmp_path: Path
 ) -> None:
     # A kernel that has no match of this kind: the tool learns it at COMMIT, and names no rule.
-    script = 'text=$(cat; echo .); text=${text%.}; case $text in *"--dports 5432"*) '
+    script = 'text=$(cat; echo .); text=${text%.}; case $text in *"--dport 5432"*) '
     script += (
         'echo "iptables-restore: line $(printf %s "$text" | grep -c \'\') failed" >&2; exit 1;; '
     )

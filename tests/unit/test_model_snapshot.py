@@ -99,3 +99,11 @@ def test_of_objects_with_one_key_the_last_counts() -> None:
     assert snapshot.namespaces["dev"].labels["team"] == "b"
     assert [each.ingress for each in snapshot.policies.values()] == [()]
     assert snapshot.nodes["n1"].addresses == (addr("192.168.0.2"),)
+
+
+@pytest.mark.parametrize(
+    "text", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"]
+)
+def test_an_address_that_no_pod_can_have_is_owned_by_nobody(text: str) -> None:
+    snapshot = build_snapshot([pod("a/web", text, "10.0.0.1")])
+    assert list(snapshot.owners) == [addr("10.0.0.1")]

@@ -15,6 +15,7 @@ from podwall.cli.show_plan import plan_dict, show_plan
 from podwall.dataplane.apply import ApplyReport, apply, count_changes, enforce, for_families
 from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.conntrack import CutReport, cut_forbidden
+from podwall.dataplane.hostlock import host_lock
 from podwall.dataplane.kernel import KernelDataPlane, open_kernel
 from podwall.errors import InputError, KernelError
 from podwall.policy.evaluate import evaluate
@@ -70,14 +71,17 @@ def apply_files(args: argparse.Namespace) -> Status:
         plan = planning.diff(dataplane.observe(), for_families(ruleset, dataplane.families))
         _print_plan(args, dataplane, plan)
         return options.input_status(cluster)
-    report = enforce(
-        dataplane,
-        ruleset,
-        lambda refused: compile_node(
-            cluster.snapshot, args.node_name, cluster.settings, frozenset(refused)
-        ),
-    )
-    cut = _cut(cluster, args.node_name, dataplane) if cluster.settings.cut_connections else None
+    with host_lock(args.lock_wait):
+        report = enforce(
+            dataplane,
+            ruleset,
+            lambda refused: compile_node(
+                cluster.snapshot, args.node_name, cluster.settings, refused
+            ),
+        )
+        cut = None
+        if cluster.settings.cut_connections:
+            cut = _cut(cluster, args.node_name, dataplane)
     _print_report(args, report, cut)
     if report.refusals:
         return Status.FAILED
@@ -105,12 +109,13 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
 def cleanup(args: argparse.Namespace) -> Status:
     """Remove every rule, chain and set of podwall from this host."""
     dataplane = _open(args)
-    observed = dataplane.observe()
-    plan = planning.cleanup(observed)
     if args.dry_run:
-        _print_plan(args, dataplane, plan)
+        _print_plan(args, dataplane, planning.cleanup(dataplane.observe()))
         return Status.OK
-    _print_report(args, apply(dataplane, plan, observed), None)
+    with host_lock(args.lock_wait):
+        observed = dataplane.observe()
+        report = apply(dataplane, planning.cleanup(observed), observed)
+    _print_report(args, report, None)
     return Status.OK
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from podwall.cluster.snapshot import claim_rank
+from podwall.cluster.snapshot import claim_rank, claimed_addresses
 from podwall.model.net import Address
 from podwall.model.objects import Pod, PodKey
 
@@ -65,10 +65,3 @@ class AddressBook:
         owner = max(claims.values(), key=claim_rank).key
         self._owners[address] = owner
         return owner != before
-
-
-def claimed_addresses(pod: Pod | None) -> tuple[Address, ...]:
-    """The addresses that ``pod`` claims: none with hostNetwork or once terminated (S21, S23)."""
-    if pod is None or pod.host_network or pod.phase.terminated:
-        return ()
-    return pod.addresses

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from podwall.model.net import Address
+from podwall.model.net import Address, Family
 from podwall.model.objects import Namespace, Node, Pod, PodKey
 from podwall.model.policy import Policy, PolicyKey
 
@@ -68,13 +68,29 @@ def address_owners(pods: Iterable[Pod]) -> dict[Address, PodKey]:
     """
     owners: dict[Address, Pod] = {}
     for pod in pods:
-        if pod.host_network or pod.phase.terminated:
-            continue
-        for address in pod.addresses:
+        for address in claimed_addresses(pod):
             rival = owners.get(address)
             if rival is None or claim_rank(rival) < claim_rank(pod):
                 owners[address] = pod
     return {address: pod.key for address, pod in owners.items()}
+
+
+def claimed_addresses(pod: Pod | None) -> tuple[Address, ...]:
+    """The addresses that ``pod`` can own: none with hostNetwork or once terminated (S21, S23)."""
+    if pod is None or pod.host_network or pod.phase.terminated:
+        return ()
+    return tuple(filter(is_usable, pod.addresses))
+
+
+def is_usable(address: Address) -> bool:
+    """Whether a pod can have ``address``: not unspecified, loopback, multicast or broadcast.
+
+    No packet between pods carries the others, and ipset refuses some of them as members.
+    """
+    if address.family is Family.V4:
+        first = address.value >> 24
+        return first not in (0, 127) and (first < 224 or 240 <= first < 255)
+    return address.value > 1 and address.value >> 120 != 255
 
 
 def claim_rank(pod: Pod) -> tuple[bool, str, PodKey]:

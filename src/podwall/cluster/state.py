@@ -26,8 +26,8 @@ from podwall.cluster.events import (
     Replaced,
 )
 from podwall.cluster.membership import Membership
-from podwall.cluster.owners import AddressBook, claimed_addresses
-from podwall.cluster.snapshot import Snapshot
+from podwall.cluster.owners import AddressBook
+from podwall.cluster.snapshot import Snapshot, claimed_addresses
 from podwall.model.net import Address
 from podwall.model.objects import Namespace, Node, Pod, PodKey
 from podwall.model.policy import PodPeer, Policy, PolicyKey

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from podwall.dataplane.ipset.render import CutMember
 from podwall.model.flow import Flow
 from podwall.model.net import Family
 from podwall.ruleset.plan import Observed, Step
@@ -59,6 +60,18 @@ class DataPlane(Protocol):
 
         Such things are no part of :class:`~podwall.ruleset.plan.Observed`, which has no words for
         them: they are known from the last :meth:`observe`.
+        """
+        ...
+
+    def remains(self) -> Sequence[CutMember]:
+        """What is left of connections that were cut, as the last :meth:`observe` saw it."""
+        ...
+
+    def release(self, members: Iterable[CutMember]) -> None:
+        """Stop refusing what is left of these connections.
+
+        Raises:
+            KernelError: the set of cut connections cannot be changed.
         """
         ...
 

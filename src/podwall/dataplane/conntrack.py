@@ -44,7 +44,7 @@ def cut_forbidden(
     concerns: Callable[[Address], bool],
     clock: Callable[[], float] = time.perf_counter,
 ) -> CutReport:
-    """Cut the connections that ``is_allowed`` denies.
+    """Cut the connections that ``is_allowed`` denies, and forget those cut that it allows again.
 
     Only those are judged of which ``concerns`` names one end, such as the pods of this node. A flow
     is judged once, however many connections it has.
@@ -65,8 +65,16 @@ def cut_forbidden(
             verdicts[flow] = is_allowed(flow)
         if not verdicts[flow]:
             forbidden.append(connection)
+    again = [each for each in dataplane.remains() if is_allowed(_flow_of(each))]
+    if again:
+        dataplane.release(again)
     cut = dataplane.cut(forbidden) if forbidden else 0
     return CutReport(judged, cut, clock() - start)
+
+
+def _flow_of(member: CutMember) -> Flow:
+    """The connection that was cut, from its client."""
+    return Flow(member.client, member.server, member.protocol, member.port)
 
 
 def parse_entries(text: str, families: Collection[Family]) -> list[Connection]:

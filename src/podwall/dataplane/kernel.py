@@ -17,7 +17,7 @@ from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed, Runner, check
 from podwall.dataplane.conntrack import HELPER, cut_members, parse_entries
 from podwall.dataplane.fence import spec_words
 from podwall.dataplane.ipset import parse as ipset_parse
-from podwall.dataplane.ipset.render import render_cut, render_set_step
+from podwall.dataplane.ipset.render import CutMember, render_cut, render_release, render_set_step
 from podwall.dataplane.iptables import parse as iptables_parse
 from podwall.dataplane.iptables.mode import Mode, Programs, chains_in, detect_mode, find_programs
 from podwall.dataplane.iptables.render import render_chain_step
@@ -62,6 +62,7 @@ class KernelDataPlane:
         self._timeout = timeout
         self._pause = pause
         self._stray_lines: tuple[str, ...] = ()
+        self._remains: tuple[CutMember, ...] = ()
 
     @property
     def mode(self) -> Mode:
@@ -80,6 +81,7 @@ class KernelDataPlane:
             *(f"del {each.set} {each.text} -exist" for each in sets.strays),
             *(f"destroy {name}" for name in sets.foreign),
         )
+        self._remains = sets.cut
         observed = {
             family: self._observe_family(family, sets)
             if family in self._families
@@ -118,6 +120,18 @@ class KernelDataPlane:
             self._restore_sets("\n".join(lines) + "\n")
         self._stray_lines = ()
         return len(lines)
+
+    def remains(self) -> tuple[CutMember, ...]:
+        """See :meth:`DataPlane.remains`."""
+        return self._remains
+
+    def release(self, members: Iterable[CutMember]) -> None:
+        """See :meth:`DataPlane.release`."""
+        released = sorted(members)
+        for family in self._families:
+            mine = [each for each in released if each.server.family is family]
+            if mine:
+                self._restore_sets(render_release(cut_set(family), mine))
 
     def connections(self) -> list[Connection]:
         """See :meth:`DataPlane.connections`."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from podwall.dataplane import ctnetlink
 from podwall.dataplane.base import Connection
 from podwall.dataplane.conntrack import cut_forbidden, cut_members, parse_entries
-from podwall.dataplane.ipset.render import CutMember
+from podwall.dataplane.ipset.render import CutMember, render_cut
 from podwall.dataplane.memory import MemoryKernel, memory_dataplane
 from podwall.errors import KernelError
 from podwall.model.flow import Flow
@@ -133,6 +133,32 @@ def test_the_set_is_filled_before_an_entry_is_deleted() -> None:
     kernel.commands.clear()
     cut_forbidden(dataplane, lambda _flow: False, lambda _address: True)
     assert [words[-1] for words in kernel.commands] == ["list", "restore", "delete"]
+
+
+def test_a_cut_datagram_flow_is_refused_for_a_short_while_only() -> None:
+    # The server's port may start flows of its own to the client, which policies can allow.
+    members = [
+        CutMember(SERVER, Protocol.TCP, 80, CLIENT),
+        CutMember(SERVER, Protocol.UDP, 53, CLIENT),
+    ]
+    assert render_cut("PW4-cut", members).splitlines() == [
+        "add PW4-cut 10.0.0.3,tcp:80,10.0.0.2 -exist",
+        "add PW4-cut 10.0.0.3,udp:53,10.0.0.2 timeout 180 -exist",
+    ]
+
+
+def test_what_was_cut_is_released_once_it_is_allowed_again() -> None:
+    kernel = MemoryKernel()
+    dataplane = memory_dataplane(kernel)
+    dataplane.run(cut_sets())
+    kernel.track(WEB)
+    kernel.track(Flow(CLIENT, OTHER, Protocol.UDP, 53))
+    cut_forbidden(dataplane, lambda _flow: False, lambda _address: True)
+    dataplane.observe()
+    assert len(dataplane.remains()) == 2
+    cut_forbidden(dataplane, lambda flow: flow == WEB, lambda _address: True)
+    dataplane.observe()
+    assert dataplane.remains() == (CutMember(OTHER, Protocol.UDP, 53, CLIENT),)
 
 
 def message(family: int, src: bytes, dst: bytes, protocol: int, ports: bytes) -> bytes:

@@ -178,7 +178,9 @@ def test_a_timeout_that_ipset_does_not_take_is_refused(timeout: int) -> None:
 
 def test_cut_connections_are_server_port_and_client() -> None:
     member = CutMember(A, Protocol.SCTP, 9999, B)
-    assert render_cut("PW4-cut", [member]) == "add PW4-cut 10.0.0.1,sctp:9999,10.0.0.2 -exist\n"
+    assert render_cut("PW4-cut", [member]) == (
+        "add PW4-cut 10.0.0.1,sctp:9999,10.0.0.2 timeout 180 -exist\n"
+    )
     with pytest.raises(CompileError):
         render_cut("PW4-cut", [CutMember(A, Protocol.TCP, 1, parse_address("fd00::1"))])
 

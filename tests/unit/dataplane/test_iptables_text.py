@@ -67,6 +67,21 @@ TCP = MatchProtocol(Protocol.TCP)
         ),
         (
             V4,
+            Rule(Return(), (TCP, MatchPorts((PortRange(80, 80),)))),
+            "-p tcp -m tcp --dport 80 -j RETURN",
+        ),
+        (
+            V6,
+            Rule(Return(), (MatchProtocol(Protocol.UDP), MatchPorts((PortRange(53, 99),)))),
+            "-p udp -m udp --dport 53:99 -j RETURN",
+        ),
+        (
+            V4,
+            Rule(Return(), (MatchProtocol(Protocol.SCTP), MatchPorts((PortRange(80, 80),)))),
+            "-p sctp -m multiport --dports 80 -j RETURN",
+        ),
+        (
+            V4,
             Rule(Reject(tcp_reset=True), (MatchLoopback(), TCP, MatchMidStream())),
             "-i lo -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
             " -j REJECT --reject-with tcp-reset",
@@ -238,7 +253,7 @@ def test_only_a_newline_ends_a_line_of_a_save() -> None:
     "spec",
     [
         "-j ACCEPT",
-        "-p tcp -m tcp --dport 80 -j RETURN",
+        "-p tcp -m tcp --sport 80 -j RETURN",
         "! -s 10.0.0.1/32 -j RETURN",
         "-i eth0 -j RETURN",
         "-j REJECT --reject-with icmp-host-prohibited",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from podwall.dataplane.fence import OUR_SET
-from podwall.dataplane.ipset.render import PROTOCOL_WORDS
+from podwall.dataplane.ipset.render import PROTOCOL_WORDS, CutMember
 from podwall.errors import AddressError
 from podwall.model.net import Address, Cidr, Family, host_cidr, parse_address, parse_cidr
 from podwall.ruleset.ir import AddressPort, IPSet, Member, Net, SetRole, SetType
@@ -34,12 +34,13 @@ class SavedSets(msgspec.Struct, frozen=True):
     """Our sets by name, in sorted order, and the members that could not be read.
 
     A set of a type that podwall does not use is in neither: see ``foreign``, names of ours that
-    something else took.
+    something else took. ``cut`` is what the sets of cut connections hold.
     """
 
     sets: Mapping[str, IPSet] = {}
     strays: tuple[Stray, ...] = ()
     foreign: tuple[str, ...] = ()
+    cut: tuple[CutMember, ...] = ()
 
     def of_family(self, family: Family) -> dict[str, IPSet]:
         """The sets whose names say that they are of this family."""
@@ -60,6 +61,7 @@ def parse_save(text: str) -> SavedSets:
     members: dict[str, set[Member]] = {}
     strays: list[Stray] = []
     foreign: list[str] = []
+    cut: list[CutMember] = []
     for line in text.split("\n"):
         words = line.split(" ")
         if words[0] == "create" and len(words) > 2 and OUR_SET.match(words[1]):
@@ -72,16 +74,19 @@ def parse_save(text: str) -> SavedSets:
         elif words[0] == "add" and len(words) > 2 and words[1] in headers:
             header = headers[words[1]]
             # What is in a set of cut connections changes by itself and is never compared.
-            if header.role is not SetRole.CUT:
-                member = _member(header, words[2], "nomatch" in _flags(words))
-                if member is None:
-                    strays.append(Stray(words[1], words[2]))
-                else:
-                    members[words[1]].add(member)
+            if header.role is SetRole.CUT:
+                cut += _cut_members(words[2])
+                continue
+            member = _member(header, words[2], "nomatch" in _flags(words))
+            if member is None:
+                strays.append(Stray(words[1], words[2]))
+            else:
+                members[words[1]].add(member)
     return SavedSets(
         {name: _set(name, headers[name], members[name]) for name in sorted(headers)},
         tuple(strays),
         tuple(foreign),
+        tuple(cut),
     )
 
 
@@ -133,6 +138,17 @@ def _read_member(kind: SetType, text: str, nomatch: bool) -> Member | None:
             return AddressPort(parse_address(address), _PROTOCOLS[word], int(number))
         case SetType.HASH_IP_PORT_IP:
             return None
+
+
+def _cut_members(text: str) -> list[CutMember]:
+    """The cut connection that a member stands for; nothing for what podwall never writes."""
+    try:
+        server, port, client = text.split(",")
+        word, _, number = port.partition(":")
+        protocol = _PROTOCOLS[word]
+        return [CutMember(parse_address(server), protocol, int(number), parse_address(client))]
+    except (AddressError, ValueError, KeyError):
+        return []
 
 
 def _cidr(text: str) -> Cidr:

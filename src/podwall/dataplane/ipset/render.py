@@ -25,6 +25,9 @@ because creating a set that exists succeeds only if both have the same."""
 SMALLEST_HASH = 64
 """The least number of buckets that ipset makes; 64 buckets take half a kilobyte."""
 
+STATELESS_CUT_SECONDS = 180
+"""How long the remains of a cut UDP or SCTP flow are refused: conntrack's own longest UDP time."""
+
 LARGEST_HASH = 65_536
 """The most buckets that a new set starts with; ipset doubles them as a set grows."""
 
@@ -60,10 +63,29 @@ def render_set_step(step: SetStep) -> str:
 def render_cut(name: str, members: Iterable[CutMember]) -> str:
     """One batch that puts connections into the set of cut ones.
 
+    Those without TCP's handshake stay for a short while only: a datagram from the server's port
+    looks the same whether it continues the old flow or starts one that policies allow.
+
     Raises:
         CompileError: a name or member that podwall must not send.
     """
-    return "".join(f"add {set_word(name)} {_cut_text(each)} -exist\n" for each in members)
+    return "".join(
+        f"add {set_word(name)} {_cut_text(each)}{_cut_life(each)} -exist\n" for each in members
+    )
+
+
+def render_release(name: str, members: Iterable[CutMember]) -> str:
+    """One batch that takes connections out of the set of cut ones again.
+
+    Raises:
+        CompileError: a name or member that podwall must not send.
+    """
+    return "".join(f"del {set_word(name)} {_cut_text(each)} -exist\n" for each in members)
+
+
+def _cut_life(member: CutMember) -> str:
+    """Seconds that a member stays, where that is not the set's own time."""
+    return "" if member.protocol is Protocol.TCP else f" timeout {STATELESS_CUT_SECONDS}"
 
 
 def hash_size(members: int) -> int:

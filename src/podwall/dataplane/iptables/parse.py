@@ -209,6 +209,9 @@ class _Parser:
             case "conntrack":
                 self._expect("--ctstate")
                 return MatchState(tuple(self._take().split(",")))
+            case "tcp" | "udp" if self._peek() == "--dport":
+                self._expect("--dport")
+                return MatchPorts((_ports(self._take()),))
             case "tcp":
                 self._expect(*MID_STREAM)
                 return MatchMidStream()

@@ -20,6 +20,7 @@ from podwall.dataplane.iptables.words import (
     PORT_UNREACHABLE,
     PROTOCOL_WORDS,
     SELF_PROGRAM,
+    SINGLE_PORT_PROTOCOLS,
     STATES,
     TCP_RESET,
 )
@@ -153,12 +154,14 @@ def _set_words(match: MatchSet) -> list[str]:
 
 
 def _port_words(rule: Rule, match: MatchPorts) -> list[str]:
-    _need_protocol(rule, PORT_PROTOCOLS, "a port match")
+    protocol = _need_protocol(rule, PORT_PROTOCOLS, "a port match")
     slots = sum(1 if each.first == each.last else 2 for each in match.ports)
     if not 1 <= slots <= MULTIPORT_SLOTS:
         raise CompileError(f"a port match has {slots} slots, not 1 to {MULTIPORT_SLOTS}")
     if any(not 0 < each.first <= each.last < 65536 for each in match.ports):
         raise CompileError("a port match has a range outside 1 to 65535")
+    if len(match.ports) == 1 and protocol in SINGLE_PORT_PROTOCOLS:
+        return ["-m", PROTOCOL_WORDS[protocol], "--dport", str(match.ports[0])]
     return ["-m", "multiport", "--dports", ",".join(map(str, match.ports))]
 
 
@@ -184,11 +187,13 @@ def _neighbour_words(family: Family, match: MatchNeighbourDiscovery) -> list[str
     return ["-p", protocol, *icmp, "-m", "hl", "--hl-eq", "255"]
 
 
-def _need_protocol(rule: Rule, protocols: tuple[Protocol, ...], what: str) -> None:
+def _need_protocol(rule: Rule, protocols: tuple[Protocol, ...], what: str) -> Protocol:
+    """The protocol that the rule matches, which must be one of ``protocols``."""
     found = [match.protocol for match in rule.matches if isinstance(match, MatchProtocol)]
     if not found or found[0] not in protocols:
         wanted = ", ".join(each.name for each in protocols)
         raise CompileError(f"{what} needs a protocol match of {wanted}")
+    return found[0]
 
 
 def _target_words(family: Family, rule: Rule, target: Target) -> list[str]:

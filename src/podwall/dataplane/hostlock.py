@@ -1,0 +1,44 @@
+"""One podwall at a time on a host: two that enforce different states would undo each other."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from podwall.errors import KernelError
+
+LOCK_FILE = Path("/run/podwall.lock")
+_PAUSE = 0.1
+
+
+@contextmanager
+def host_lock(
+    seconds: float, path: Path = LOCK_FILE, pause: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Hold the host's lock; it goes with the process, however that ends.
+
+    Raises:
+        KernelError: another podwall held it for longer than ``seconds``, or the file cannot be
+            opened.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise KernelError(f"{path} cannot be opened: {error.strerror}") from error
+    with file:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise KernelError(
+                        f"another podwall is at work on this host (it holds {path}); "
+                        f"waited {seconds:g} s, nothing was changed"
+                    ) from None
+                pause(_PAUSE)
+        yield
