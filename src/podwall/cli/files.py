@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from podwall.api import Cluster
@@ -35,17 +36,23 @@ def render(args: argparse.Namespace) -> Status:
     node = args.node or nodes[0]
     text = cluster.render(node)
     if args.out is not None:
-        directory = Path(args.out)
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in text.files.items():
-            (directory / name).write_text(content)
-        print_note(f"wrote {', '.join(text.files)} to {directory}")
+        _write(Path(args.out), text.files)
+        print_note(f"wrote {', '.join(text.files)} to {args.out}")
     elif args.output == "json":
         print_json({"node": node, **text.files})
     else:
         for name, content in text.files.items():
             sys.stdout.write(f"### {node}: {name}\n{content}")
     return options.input_status(cluster)
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / name).write_text(content)
+    except OSError as error:
+        raise InputError(f"--out {directory}: {error.strerror}: {error.filename}") from error
 
 
 def add_explain(parser: argparse.ArgumentParser) -> None:

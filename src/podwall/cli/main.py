@@ -35,6 +35,9 @@ class Command(msgspec.Struct, frozen=True):
     examples: tuple[str, ...] = ()
 
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
 EXAMPLE = "examples/test-network-policy"
 
 COMMANDS: tuple[Command, ...] = (
@@ -236,7 +239,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from podwall.manifest import UnusableInput  # noqa: PLC0415
 
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        # Here rather than at exit, where nobody could catch that the reader has gone.
+        sys.stdout.flush()
+        return status
     except UnusableInput as error:
         print_diagnostics(error.diagnostics)
         return Status.UNUSABLE
@@ -246,9 +252,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PodwallError as error:
         print_error(str(error))
         return Status.FAILED
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        return Status.INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -257,4 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # Also while a command is still being imported.
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(INTERRUPTED)

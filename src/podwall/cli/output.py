@@ -29,13 +29,20 @@ class Status(enum.IntEnum):
     DIFFERENT = 1
     UNUSABLE = 2
     FAILED = 3
-    INTERRUPTED = 130
+
+
+class _Output(Console):
+    """A console that leaves to :mod:`podwall.cli.main` what a reader that has gone means."""
+
+    def on_broken_pipe(self) -> None:
+        # Rich would end the program with status 1, which says that there is a difference.
+        raise BrokenPipeError
 
 
 def out() -> Console:
     """Where results go."""
     width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
+    return _Output(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
