@@ -2,10 +2,10 @@
 
 Few namespaces, labels, addresses and ports (see :mod:`tests.universe`), so that selectors hit,
 blocks overlap, names resolve to different numbers and addresses change hands all the time; a wide
-universe would mostly compare "nothing matches" with "nothing matches". Entry
-points for property tests are :func:`snapshots`, :func:`flows` (of one snapshot, half of them aimed
-at its rules), :func:`telling_flows` (hundreds at once, by enumeration) and :func:`settings`; the
-others serve tests of single modules.
+universe would mostly compare "nothing matches" with "nothing matches". Entry points for property
+tests are :func:`snapshots`, :func:`flows` (of one snapshot, half of them aimed at its rules),
+:func:`telling_flows` (hundreds at once, by enumeration) and :func:`settings`; the others serve
+tests of single modules.
 
 Values that are chosen again and again come from enumerated pools: a draw costs hypothesis more
 than the whole oracle does, and a pool needs one. The proportions are tuned (``_OFTEN``, repeated
