@@ -10,7 +10,7 @@ export PYTHON
 bin := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check bench fmt lock clean
+.PHONY: help demo test check bench fmt docs lock clean
 
 help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
@@ -43,6 +43,10 @@ fmt: ## format the code and fix what can be fixed
 	@scripts/setup dev
 	$(bin)/python -m ruff format
 	$(bin)/python -m ruff check --fix
+
+docs: ## run the commands in the documentation and write down what they print
+	@scripts/setup dev
+	$(bin)/python -m tests.e2e.doc_blocks
 
 lock: ## write requirements/*.txt anew (ARGS=--upgrade takes newer versions)
 	@scripts/lock $(ARGS)
