@@ -1,0 +1,194 @@
+"""``podwall apply``, ``diff`` and ``cleanup`` on a kernel of their own, as its root."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podwall.cli.main import main
+from podwall.dataplane.command import Completed
+from podwall.dataplane.iptables.mode import Mode
+from tests.e2e.kernel import PrivateKernel, private_kernel
+
+pytestmark = pytest.mark.kernel
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NODE = "worker-1"
+FOREIGN = (
+    "*filter\n:OTHER - [0:0]\n-A INPUT -j OTHER\n-A OTHER -p udp -m udp --dport 9 -j DROP\nCOMMIT\n"
+)
+
+
+def manifests(case: str) -> str:
+    return str(GOLDEN / case / "cluster.yaml")
+
+
+class Host:
+    """A host with podwall and with another program's rules and set."""
+
+    def __init__(self, kernel: PrivateKernel, mode: Mode) -> None:
+        self.kernel = kernel
+        self.mode = mode
+        for stem in ("iptables", "ip6tables"):
+            kernel.output(f"{stem}-{mode.value}-restore", "--noflush", text=FOREIGN)
+        kernel.output("ipset", "create", "other", "hash:ip")
+
+    def podwall(self, *words: str) -> Completed:
+        mode = ("--mode", self.mode.value)
+        return self.kernel.run(sys.executable, "-m", "podwall", *words, *mode)
+
+    def results(self, status: int, *words: str) -> Any:
+        completed = self.podwall(*words, "-o", "json")
+        assert completed.status == status, completed.stderr
+        return json.loads(completed.stdout)
+
+    def apply(self, case: str, *words: str) -> Completed:
+        return self.podwall("apply", manifests(case), "--node-name", NODE, *words)
+
+    def diff(self, case: str) -> Completed:
+        return self.podwall("diff", manifests(case), "--node-name", NODE)
+
+    def everything(self) -> str:
+        """All sets and rules of both families."""
+        texts = [
+            self.kernel.output(f"{stem}-{self.mode.value}-save")
+            for stem in ("iptables", "ip6tables")
+        ]
+        lines = [*self.kernel.output("ipset", "save").splitlines(), *"".join(texts).splitlines()]
+        return "\n".join(line for line in lines if not line.startswith("#"))
+
+    def ours(self) -> list[str]:
+        return [line for line in self.everything().splitlines() if "PW" in line]
+
+
+@pytest.fixture(params=Mode, ids=lambda mode: mode.value)
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    with private_kernel() as kernel:
+        yield Host(kernel, request.param)
+
+
+def test_apply_enforces_and_a_second_one_has_nothing_to_change(host: Host) -> None:
+    first = host.apply("example")
+    assert first.status == 0, first.stderr
+    assert first.stdout.startswith("applied in ")
+    before = host.everything()
+    second = host.apply("example")
+    assert (second.status, second.stderr) == (0, "")
+    assert second.stdout.startswith("nothing to change")
+    assert host.everything() == before
+    assert "-A INPUT -j OTHER" in before
+    assert "10.1.1.10" in before
+
+
+def test_diff_shows_the_lines_that_apply_would_send_and_then_none(host: Host) -> None:
+    shown = host.diff("example")
+    assert shown.status == 1
+    for text in ("create PW4-p-", "-A PW-FORWARD", "-I FORWARD 1", "rules +"):
+        assert text in shown.stdout
+    assert host.ours() == []
+    host.apply("example")
+    same = host.diff("example")
+    assert same.status == 0
+    assert "no difference" in same.stdout
+    other = host.diff("deny-all")
+    assert other.status == 1
+    assert "destroy PW4-p-" in other.stdout
+
+
+def test_dry_runs_change_nothing(host: Host) -> None:
+    dry = host.apply("example", "--dry-run")
+    assert dry.status == 0
+    assert "create PW4-" in dry.stdout
+    assert host.ours() == []
+    host.apply("example")
+    before = host.everything()
+    assert host.podwall("cleanup", "--dry-run").status == 0
+    host.apply("deny-all", "--dry-run")
+    assert host.everything() == before
+
+
+def test_cleanup_leaves_nothing_of_ours_and_everything_of_others(host: Host) -> None:
+    untouched = host.everything()
+    for case in ("example", "dual-stack", "named-ports-that-differ"):
+        assert host.apply(case).status == 0
+        assert host.ours()
+    assert host.podwall("cleanup").status == 0
+    assert host.everything() == untouched
+    again = host.podwall("cleanup")
+    assert again.status == 0
+    assert "nothing to change" in again.stdout
+
+
+def test_what_somebody_changed_by_hand_is_shown_and_repaired(host: Host) -> None:
+    host.apply("example")
+    host.kernel.output(f"iptables-{host.mode.value}", "-I", "PW-deny", "-j", "ACCEPT")
+    host.kernel.output("ipset", "flush")
+    shown = host.results(1, "diff", manifests("example"), "--node-name", NODE)
+    assert shown["rules"] == {"added": 0, "removed": 1}
+    assert shown["members"]["added"] > 0
+    assert host.apply("example").status == 0
+    assert host.diff("example").status == 0
+    assert not [line for line in host.ours() if line.endswith("-j ACCEPT")]
+
+
+def test_json_tells_what_was_changed(host: Host) -> None:
+    words = (manifests("example"), "--node-name", NODE)
+    report = host.results(0, "apply", *words)
+    assert report["rules"]["added"] > 20
+    assert report["members"]["added"] >= 4
+    assert report["refused"] == []
+    assert report["connections_cut"] == 0
+    assert host.results(0, "apply", *words)["steps"] == 0
+    assert host.results(0, "diff", *words)["steps"] == []
+    assert host.results(0, "cleanup")["rules"]["removed"] == report["rules"]["added"]
+
+
+def test_bad_input_enforces_the_rest_and_ends_with_status_2(host: Host) -> None:
+    done = host.apply("hostile-names")
+    assert done.status == 2
+    assert "error: " in done.stderr
+    assert any("10.1.1.10" in line for line in host.ours())
+    assert host.diff("hostile-names").status == 2
+
+
+def test_a_node_without_pods_is_worth_a_word(host: Host) -> None:
+    done = host.podwall("apply", manifests("example"), "--node-name", "worker-9")
+    assert done.status == 0
+    assert "no pod of the manifests is on node 'worker-9'" in done.stderr
+    assert "worker-1, worker-2" in done.stderr
+
+
+def test_without_the_tools_podwall_says_which_package_has_them(host: Host, tmp_path: Path) -> None:
+    for name in ("sh", "test"):
+        (tmp_path / name).symlink_to(_where(name))
+    script = f"""
+import os
+import podwall.cli.main, podwall.dataplane.command
+os.environ["PATH"] = {str(tmp_path)!r}
+podwall.dataplane.command.SYSTEM_PATHS = ()
+podwall.cli.main.entry()
+"""
+    words = ("diff", manifests("example"), "--node-name", NODE)
+    ran = host.kernel.run(sys.executable, "-c", script, *words)
+    assert ran.status == 3
+    assert "is not installed; it comes with the system package iptables" in ran.stderr
+
+
+def _where(program: str) -> str:
+    for directory in (*os.environ["PATH"].split(os.pathsep), "/usr/sbin", "/sbin"):
+        if (Path(directory) / program).exists():
+            return str(Path(directory) / program)
+    raise AssertionError(program)
+
+
+def test_only_root_may_look_at_or_change_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check comes before anything is looked at, so it needs no kernel of its own."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for words in (["diff", manifests("example"), "--node-name", NODE], ["cleanup"]):
+        assert main(words) == 2
