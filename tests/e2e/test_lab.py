@@ -529,6 +529,27 @@ def test_without_user_namespaces_the_error_says_how_to_go_on():
     assert "run it as root, or allow them with" in said
 
 
+def test_root_does_without_a_user_namespace_where_there_is_none_to_be_had():
+    def run(connection: socket.socket) -> None:
+        uid, gid = os.geteuid(), os.getegid()
+        libc.unshare(libc.CLONE_NEWUSER)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        with client.start(cluster(FRONTEND, OTHER), Shape(), open_engine()) as lab:
+            inside = os.stat(f"/proc/{lab.world.holder}/ns/user").st_ino
+            same = inside == os.stat("/proc/self/ns/user").st_ino
+            status = lab.execute("other", ["sh", "-c", "exit 7"], dict(os.environ))
+            connection.sendall(f"{same} {status} {lab.probe().agrees}".encode())
+
+    child, connection = in_a_child(run)
+    said = connection.recv(4096).decode()
+    os.waitpid(child, 0)
+    connection.close()
+    assert said == "True 7 True"
+
+
 # The commands.
 
 

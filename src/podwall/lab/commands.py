@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.lab import client, state
@@ -223,7 +224,8 @@ def _places(status: Status) -> Table:
         table.add_column(header, overflow="fold")
     for each in status.places:
         addresses = " ".join(each.party.addresses)
-        table.add_row(each.party.name, each.node, addresses, each.netns)
+        # As Text, for rich takes plain strings in tables for its markup: names may hold brackets.
+        table.add_row(Text(each.party.name), Text(each.node), addresses, each.netns)
     return table
 
 

@@ -90,7 +90,8 @@ def _who_is_who(matrix: Matrix, grid: Grid) -> Table:
     table.add_column(overflow="fold")
     table.add_column(style="dim", overflow="fold")
     for number, each in enumerate(grid.sources, start=1):
-        table.add_row(str(number), _members(matrix, each), _remark(matrix, each))
+        # As Text, for rich takes plain strings in tables for its markup: names may hold brackets.
+        table.add_row(str(number), Text(_members(matrix, each)), Text(_remark(matrix, each)))
     return table
 
 
@@ -124,7 +125,9 @@ def _table(matrix: Matrix, grid: Grid, columns: range) -> Table:
         name = _group_name(matrix, target)
         for services, marks in grid.rows(row):
             shown = (marks.get(column, " ") for column in columns)
-            table.add_row(name, " ".join(services), *(Text(m, _STYLES.get(m, "")) for m in shown))
+            table.add_row(
+                Text(name), " ".join(services), *(Text(m, _STYLES.get(m, "")) for m in shown)
+            )
             name = ""
     return table
 

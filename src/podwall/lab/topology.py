@@ -9,6 +9,8 @@ told by :mod:`podwall.lab.wiring`, how that becomes real by :mod:`podwall.lab.ne
 from __future__ import annotations
 
 import enum
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,6 +28,7 @@ OUTSIDE = "outside"
 """The network namespace of the router between the nodes, and of the hosts outside."""
 
 _COMMON_PORTS = 4
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,200}\Z", re.ASCII)
 
 
 class Cni(enum.Enum):
@@ -175,7 +178,8 @@ def plan_topology(snapshot: Snapshot, shape: Shape) -> Topology:
     are not built.
 
     Raises:
-        InputError: a pod's node is not there, or a node has no address in a family.
+        InputError: a pod's node is not there, a node has no address in a family, or a wanted host
+            has the address of a pod or node.
     """
     families = shape.families
     pods = tuple(_pods_with_addresses(snapshot, families))
@@ -228,12 +232,19 @@ def pod_netns(pod: Pod) -> str:
     """The namespace of a pod; hostNetwork pods live in their node's."""
     if pod.host_network:
         return node_netns(pod.node)
-    return f"{pod.key.namespace}.{pod.key.name}"
+    return _file_name(f"{pod.key.namespace}.{pod.key.name}")
 
 
 def node_netns(name: str) -> str:
     """The namespace of a node; no pod's is named so, since ``_`` is in no Kubernetes name."""
-    return f"node_{name}"
+    return _file_name(f"node_{name}")
+
+
+def _file_name(name: str) -> str:
+    """``name``, or where it cannot be a file and a word in ip's scripts, one made from its hash."""
+    if _PLAIN.match(name):
+        return name
+    return "_" + hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def all_probes(topology: Topology, selection: Selection = EVERYTHING) -> Iterator[Probe]:
@@ -320,7 +331,11 @@ def _node_endpoint(
 
 def _hosts(snapshot: Snapshot, shape: Shape) -> list[OutsideHost]:
     found = outside_hosts(snapshot, shape.families, shape.hosts)
-    wanted = (OutsideHost(each, "as wanted") for each in shape.hosts)
+    used = {*snapshot.owners, *(a for node in snapshot.nodes.values() for a in node.addresses)}
+    for address in shape.hosts:
+        if address in used:
+            raise InputError(f"{address} cannot be a host outside: a pod or a node has it")
+    wanted = (OutsideHost(each, "as wanted") for each in dict.fromkeys(shape.hosts))
     return sorted((*found, *wanted), key=lambda host: host.address)
 
 

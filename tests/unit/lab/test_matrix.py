@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 from rich.console import Console
 
 from podwall.cluster.snapshot import build_snapshot
@@ -168,6 +169,13 @@ def test_a_wide_matrix_is_continued_below_and_never_wider_than_the_terminal():
 
 def test_a_text_for_no_terminal_has_no_colour():
     assert "\x1b" not in text_of(matrix_of(probes(2), _0_1_80=SILENT))
+
+
+def test_names_are_printed_as_they_are_whatever_they_hold():
+    matrix = matrix_of(probes(2), _0_1_80=SILENT)
+    first = msgspec.structs.replace(matrix.parties[0], name="default/[/red]x[bold]")
+    strange = msgspec.structs.replace(matrix, parties=(first, *matrix.parties[1:]))
+    assert text_of(strange).count("default/[/red]x[bold]") >= 3
 
 
 def test_an_empty_matrix_says_so():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from podwall.cluster.snapshot import Snapshot, build_snapshot
@@ -14,7 +16,9 @@ from podwall.lab.topology import (
     Shape,
     Topology,
     all_probes,
+    node_netns,
     plan_topology,
+    pod_netns,
 )
 from podwall.model.net import Family, Protocol
 from podwall.model.objects import Phase, Pod
@@ -119,6 +123,21 @@ def test_wanted_hosts_and_ports_are_added():
     topology = plan_topology(cluster(WEB), shape)
     assert topology.find("198.51.100.7") is not None
     assert all(Listen(UDP, 99) in endpoint.ports for endpoint in topology.endpoints)
+
+
+def test_a_wanted_host_cannot_have_the_address_of_a_pod_or_node():
+    for taken in ("10.244.1.2", "192.168.88.2"):
+        with pytest.raises(InputError, match=f"{taken} cannot be a host outside"):
+            plan_topology(cluster(WEB), Shape(hosts=(addr(taken),)))
+
+
+@pytest.mark.parametrize("name", ["a" * 253, "../../etc", "a b", "a\nlink del lo", "-n", "Ä"])
+def test_a_namespace_has_a_plain_name_whatever_its_pod_is_called(name: str):
+    strange = pod(f"default/{name}", "10.244.1.7", node="n1")
+    for netns in (pod_netns(strange), node_netns(name)):
+        assert re.fullmatch(r"[a-z0-9_][a-z0-9._-]{0,200}", netns)
+        assert ".." not in netns or "/" not in netns
+    assert pod_netns(strange) != pod_netns(WEB)
 
 
 def test_a_selection_names_sources_targets_and_ports():
