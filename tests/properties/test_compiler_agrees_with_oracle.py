@@ -34,9 +34,10 @@ def _tree_depth(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @st.composite
 def clusters_with_flows(draw: st.DrawFn) -> tuple[Snapshot, list[Flow], Settings]:
-    """A cluster, a handful of flows in it, and switches."""
+    """A cluster, flows aimed at its rules and a few drawn at random, and switches."""
     snapshot = draw(strategies.snapshots())
     flows = draw(st.lists(strategies.flows(snapshot), min_size=1, max_size=8))
+    flows += strategies.telling_flows(snapshot)
     return snapshot, flows, draw(strategies.settings())
 
 
