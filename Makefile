@@ -36,6 +36,7 @@ check: ## check format, lint, types and layers
 
 bench: ## measure the data path and the compiler (some minutes; ARGS=--quick is shorter)
 	@scripts/setup bench
+	@mkdir -p docs/img
 	@$(bin)/python bench/datapath.py --plot docs/img/datapath.svg $(ARGS)
 	@$(bin)/python bench/compiler.py $(ARGS)
 
