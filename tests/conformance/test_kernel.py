@@ -5,8 +5,9 @@ session side by side from the moment that the first result is asked for. ``PODWA
 runs every case in every kind of lab; otherwise iptables in nf_tables mode with routed pods, the
 most usual, has all core cases, and the other kinds one of everything.
 
-``PODWALL_CONFORMANCE_LABS`` is how many labs of the first kind there are (3). Under pytest-xdist
-each of its workers has one lab of each kind, and runs just the cases that it is given.
+``PODWALL_CONFORMANCE_LABS`` is how many labs of the first kind there are (4); of the others there
+are half as many. Labs mostly wait, so more of them than processors pay. Under pytest-xdist each of
+its workers has one lab of each kind, and runs just the cases that it is given.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.conformance.kernel_lab import Miss, Report
 pytestmark = pytest.mark.kernel
 
 EVERYTHING = os.environ.get("PODWALL_CONFORMANCE", "core") == "all"
-LABS = int(os.environ.get("PODWALL_CONFORMANCE_LABS", "3"))
+LABS = int(os.environ.get("PODWALL_CONFORMANCE_LABS", "4"))
 UNDER_XDIST = "PYTEST_XDIST_WORKER" in os.environ
 
 
@@ -39,8 +40,9 @@ class Fleets:
 
     def report(self, kind: Kind, case: Case) -> Report:
         if kind not in self._fleets:
-            labs = LABS if kind == ROUTED_NFT and not UNDER_XDIST else 1
-            fleet = self._fleets[kind] = self._stack.enter_context(Fleet(kind, labs))
+            labs = LABS if kind == ROUTED_NFT else (LABS + 1) // 2
+            fleet = self._stack.enter_context(Fleet(kind, 1 if UNDER_XDIST else labs))
+            self._fleets[kind] = fleet
             if not UNDER_XDIST:
                 fleet.submit(self._wanted.get(kind, ()))
         return self._fleets[kind].report(case)
