@@ -6,8 +6,8 @@
     assert cluster.allowed("shop/deployment/web", "shop/statefulset/db", "5432/tcp")
     print(cluster.explain("shop/deployment/web", "kube-system/coredns", "53/udp")[0].decision)
 
-A :class:`Cluster` is a value: it holds what the manifests said when they were loaded, and asking it
-changes nothing. What was wrong with them is in ``Cluster.diagnostics``; an invalid policy isolates
+A :class:`Cluster` holds what the manifests said when they were loaded, and asking it changes
+nothing. What was wrong with them is in ``Cluster.diagnostics``; an invalid policy isolates
 its pods and allows nothing of what could not be understood.
 """
 

@@ -306,6 +306,14 @@ def test_a_reader_that_has_enough_is_no_error(words: tuple[str, ...]) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_stream_that_is_closed_from_the_start_is_no_error(stream: int) -> None:
+    words = shlex.join([*PODWALL, "check", BROKEN])
+    completed = SystemRunner().run(["bash", "-c", f"{words} {stream}>&-"], input=None)
+    assert completed.status == podwall("check", BROKEN).status
+    assert "Traceback" not in completed.stdout + completed.stderr
+
+
 def test_ctrl_c_ends_a_command_with_status_130_and_without_a_traceback() -> None:
     with subprocess.Popen(
         [*PODWALL, "matrix", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -196,7 +196,7 @@ def build_parser(only: Sequence[str] | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     words = None if only is None else [word for word in only if not word.startswith("-")]
     for command in COMMANDS:
-        _add(commands, command, "podwall", words is None or words[:1] == [command.name])
+        _add(commands, command, words is None or words[:1] == [command.name])
     lab = commands.add_parser(
         "lab",
         help="pods as network namespaces on this machine, with real packets",
@@ -206,11 +206,11 @@ def build_parser(only: Sequence[str] | None = None) -> argparse.ArgumentParser:
     lab_commands = lab.add_subparsers(metavar="COMMAND", required=True)
     for command in LAB_COMMANDS:
         chosen = words is None or words[:2] == ["lab", command.name]
-        _add(lab_commands, command, "podwall lab", chosen)
+        _add(lab_commands, command, chosen)
     return parser
 
 
-def _add(commands: Any, command: Command, prefix: str, chosen: bool) -> None:
+def _add(commands: Any, command: Command, chosen: bool) -> None:
     examples = "\n".join(f"  {each}" for each in command.examples)
     parser = commands.add_parser(
         command.name,
@@ -219,7 +219,6 @@ def _add(commands: Any, command: Command, prefix: str, chosen: bool) -> None:
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    del prefix
     if chosen:
         module = importlib.import_module(command.module)
         getattr(module, command.options)(parser)
@@ -260,6 +259,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
+    if sys.stdout is None or sys.stderr is None:
+        # Started with a closed stream (``>&-``): what would be printed there is not wanted.
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+        sys.stdout = sys.stdout or nowhere
+        sys.stderr = sys.stderr or nowhere
     try:
         sys.exit(main())
     except KeyboardInterrupt:
