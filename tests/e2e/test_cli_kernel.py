@@ -149,7 +149,7 @@ def test_json_tells_what_was_changed(host: Host) -> None:
     assert host.results(0, "cleanup")["rules"]["removed"] == report["rules"]["added"]
 
 
-def test_bad_input_enforces_the_rest_and_ends_with_status_2(host: Host) -> None:
+def test_bad_policies_isolate_and_the_rest_is_enforced_with_status_2(host: Host) -> None:
     done = host.apply("hostile-names")
     assert done.status == 2
     assert "error: " in done.stderr
@@ -157,11 +157,67 @@ def test_bad_input_enforces_the_rest_and_ends_with_status_2(host: Host) -> None:
     assert host.diff("hostile-names").status == 2
 
 
-def test_a_node_without_pods_is_worth_a_word(host: Host) -> None:
-    done = host.podwall("apply", manifests("example"), "--node-name", "worker-9")
-    assert done.status == 0
-    assert "no pod of the manifests is on node 'worker-9'" in done.stderr
-    assert "worker-1, worker-2" in done.stderr
+LOST = {
+    "a syntax error": "kind: NetworkPolicy\n  metadata: {",
+    "a name that is a number": "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, "
+    "metadata: {name: 1234}, spec: {podSelector: {}}}",
+    "a kind with a typo": "{apiVersion: networking.k8s.io/v1, kind: NetworkPolcy, "
+    "metadata: {name: a}, spec: {podSelector: {}}}",
+}
+
+
+def test_an_apply_with_nothing_to_change_cuts_no_connection_that_the_node_would_allow(
+    host: Host,
+) -> None:
+    host.apply("deny-all")
+    host.kernel.output("ip", "address", "add", "10.1.1.1/32", "dev", "lo")
+    for client, server in (("10.1.1.1", "10.1.1.10"), ("10.99.0.1", "10.98.0.1")):
+        host.kernel.output(
+            *("conntrack", "-I", "-p", "tcp", "-s", client, "-d", server, "--sport", "40000"),
+            *("--dport", "80", "--state", "ESTABLISHED", "-t", "1000", "-u", "ASSURED"),
+        )
+    results = host.results(0, "apply", manifests("deny-all"), "--node-name", NODE)
+    assert results["connections_cut"] == 0
+    host.kernel.output("ip", "address", "del", "10.1.1.1/32", "dev", "lo")
+    results = host.results(0, "apply", manifests("deny-all"), "--node-name", NODE)
+    assert results["connections_cut"] == 1
+
+
+@pytest.mark.parametrize("text", LOST.values(), ids=LOST)
+def test_input_that_lost_something_changes_nothing(host: Host, tmp_path: Path, text: str) -> None:
+    host.apply("example")
+    before = host.ours()
+    damaged = tmp_path / "cluster.yaml"
+    damaged.write_text(text)
+    others = str(Path(manifests("example")))
+    done = host.podwall("apply", others, str(damaged), "--node-name", NODE)
+    assert done.status == 2
+    assert "nothing was changed" in done.stderr
+    assert host.ours() == before
+    assert host.podwall("apply", others, str(damaged), "--node-name", NODE, "--force").status == 2
+    assert host.ours() == before
+
+
+def test_a_path_that_is_mistyped_changes_nothing(host: Host) -> None:
+    host.apply("example")
+    before = host.ours()
+    done = host.podwall("apply", manifests("example"), "/nowhere/policy.yaml", "--node-name", NODE)
+    assert done.status == 2
+    assert host.ours() == before
+
+
+@pytest.mark.parametrize("files", [("example",), ()], ids=["another node", "empty input"])
+def test_a_node_that_the_input_does_not_know_changes_nothing(
+    host: Host, files: tuple[str, ...]
+) -> None:
+    host.apply("example")
+    before = host.ours()
+    paths = [manifests(each) for each in files] or ["/dev/null"]
+    done = host.podwall("apply", *paths, "--node-name", "worker-9")
+    assert done.status == 2
+    assert "know no node 'worker-9'" in done.stderr
+    assert host.ours() == before
+    assert host.podwall("apply", *paths, "--node-name", "worker-9", "--force").status == 0
 
 
 def test_without_the_tools_podwall_says_which_package_has_them(host: Host, tmp_path: Path) -> None:

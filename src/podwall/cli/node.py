@@ -15,18 +15,27 @@ from podwall.cli.show_plan import plan_dict, show_plan
 from podwall.dataplane.apply import ApplyReport, apply, count_changes, enforce, for_families
 from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.conntrack import CutReport, cut_forbidden
+from podwall.dataplane.enforced import host_addresses, judged_addresses, node_allows
 from podwall.dataplane.hostlock import host_lock
 from podwall.dataplane.kernel import KernelDataPlane, open_kernel
 from podwall.errors import InputError, KernelError
-from podwall.policy.evaluate import evaluate
+from podwall.manifest import Diagnostic
+from podwall.model.objects import PodKey
+from podwall.model.policy import PolicyKey
 from podwall.ruleset import diff as planning
 from podwall.ruleset.compile import compile_node
+from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.plan import Plan
 
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall apply``."""
     add_diff(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="enforce what could be read even if something was lost, or the node is not known",
+    )
     add_dry_run(parser)
 
 
@@ -67,21 +76,22 @@ def apply_files(args: argparse.Namespace) -> Status:
     cluster = _load(args)
     dataplane = _open(args)
     ruleset = cluster.ruleset(args.node_name)
+    if not args.force:
+        _refuse_lost_input(args, cluster)
     if args.dry_run:
         plan = planning.diff(dataplane.observe(), for_families(ruleset, dataplane.families))
         _print_plan(args, dataplane, plan)
         return options.input_status(cluster)
+
+    def compile_without(refused: frozenset[PolicyKey]) -> Ruleset:
+        return compile_node(cluster.snapshot, args.node_name, cluster.settings, refused)
+
     with host_lock(args.lock_wait):
-        report = enforce(
-            dataplane,
-            ruleset,
-            lambda refused: compile_node(
-                cluster.snapshot, args.node_name, cluster.settings, refused
-            ),
-        )
+        report = enforce(dataplane, ruleset, compile_without)
         cut = None
         if cluster.settings.cut_connections:
-            cut = _cut(cluster, args.node_name, dataplane)
+            refused = frozenset(key for each in report.refusals for key in each.policies)
+            cut = _cut(dataplane, compile_without(refused) if refused else ruleset)
     _print_report(args, report, cut)
     if report.refusals:
         return Status.FAILED
@@ -136,6 +146,47 @@ def _load(args: argparse.Namespace) -> Cluster:
     return cluster
 
 
+def _refuse_lost_input(args: argparse.Namespace, cluster: Cluster) -> None:
+    """Change nothing where what is missing from the input may be what protects a pod.
+
+    A policy that is wrong is kept and isolates (S10). What could not be read at all is not there to
+    isolate anybody, and a node that the input does not know has no pods to protect.
+
+    Raises:
+        InputError: something was lost; says what.
+    """
+    lost = [each for each in cluster.manifests.errors if not _is_kept(cluster, each)]
+    if lost:
+        raise InputError(
+            f"nothing was changed: {len(lost)} of the errors above lost something that may protect "
+            "a pod; mend them, or enforce what could be read with --force"
+        )
+    known = {pod.node for pod in cluster.snapshot.pods.values()} | cluster.snapshot.nodes.keys()
+    if args.node_name not in known:
+        raise InputError(
+            f"nothing was changed: the manifests know no node {args.node_name!r} (they know "
+            f"{', '.join(sorted(known - {''})) or 'none'}); name it with --node-name, or enforce "
+            "that it has no pods with --force"
+        )
+
+
+def _is_kept(cluster: Cluster, mistake: Diagnostic) -> bool:
+    """Whether the object that a mistake is in is part of the cluster all the same."""
+    namespace, _, name = mistake.name.rpartition("/")
+    snapshot = cluster.snapshot
+    match mistake.kind:
+        case "NetworkPolicy":
+            return PolicyKey(namespace, name) in snapshot.policies
+        case "Pod":
+            return PodKey(namespace, name) in snapshot.pods
+        case "Namespace":
+            return name in snapshot.namespaces
+        case "Node":
+            return name in snapshot.nodes
+        case _:
+            return False
+
+
 def _open(args: argparse.Namespace) -> KernelDataPlane:
     if os.geteuid() != 0:
         raise InputError("reading and changing the kernel's rules needs root; try with sudo")
@@ -146,19 +197,13 @@ def _open(args: argparse.Namespace) -> KernelDataPlane:
     )
 
 
-def _cut(cluster: Cluster, node: str, dataplane: KernelDataPlane) -> CutReport | None:
+def _cut(dataplane: KernelDataPlane, ruleset: Ruleset) -> CutReport | None:
     """Cut what is no longer allowed; rules are in force already if this fails."""
-    local = {
-        address
-        for pod in cluster.snapshot.pods.values()
-        if pod.node == node
-        for address in cluster.snapshot.owned_addresses(pod)
-    }
     try:
         return cut_forbidden(
             dataplane,
-            is_allowed=lambda flow: evaluate(cluster.snapshot, flow, cluster.settings).allowed,
-            concerns=local.__contains__,
+            is_allowed=node_allows(ruleset, host_addresses(SystemRunner())),
+            concerns=judged_addresses(ruleset),
         )
     except KernelError as error:
         print_error(f"connections that are no longer allowed could not be cut: {error}")

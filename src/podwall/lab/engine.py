@@ -16,6 +16,7 @@ from podwall.cluster.snapshot import Snapshot
 from podwall.dataplane.apply import enforce
 from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.conntrack import cut_forbidden
+from podwall.dataplane.enforced import host_addresses, judged_addresses, node_allows
 from podwall.dataplane.iptables.mode import Mode
 from podwall.dataplane.kernel import open_kernel
 from podwall.errors import KernelError
@@ -53,26 +54,22 @@ def kernel_engine(settings: Settings = Settings(), mode: Mode | None = None) -> 
         return evaluate(snapshot, flow, settings).verdict is Verdict.ALLOWED
 
     def program(snapshot: Snapshot, node: str, prefix: tuple[str, ...]) -> None:
-        dataplane = open_kernel(SystemRunner(prefix), mode)
+        runner = SystemRunner(prefix)
+        dataplane = open_kernel(runner, mode)
+        ruleset = compile_node(snapshot, node, settings)
         report = enforce(
             dataplane,
-            compile_node(snapshot, node, settings),
+            ruleset,
             lambda refused: compile_node(snapshot, node, settings, refused),
         )
         for refusal in report.refusals:
             names = ", ".join(map(str, refusal.policies))
             raise KernelError(f"the kernel refuses rules of {names}: {refusal.cause}")
         if settings.cut_connections:
-            local = {
-                address
-                for pod in snapshot.pods.values()
-                if pod.node == node
-                for address in snapshot.owned_addresses(pod)
-            }
             cut_forbidden(
                 dataplane,
-                is_allowed=lambda flow: allows(snapshot, flow),
-                concerns=local.__contains__,
+                is_allowed=node_allows(ruleset, host_addresses(runner)),
+                concerns=judged_addresses(ruleset),
             )
 
     return Engine(program, allows)

@@ -10,7 +10,7 @@ members beside them, because the compiler names sets by meaning, not by members.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias, assert_never
 
 import msgspec
@@ -105,7 +105,7 @@ class ResolvedNode(msgspec.Struct, frozen=True):
 
     ``pod_members`` has an entry for each distinct ``Peers.pods``, ``port_members`` one for each
     pair of ``Peers`` and ``Ports.names``. ``known`` are the addresses within ``pod_cidrs``
-    that belong to some pod (S48).
+    that belong to some pod or node (S48).
     """
 
     name: str
@@ -137,7 +137,9 @@ def resolve(
         name=node,
         pod_cidrs=pod_cidrs,
         known=frozenset(
-            address for address in snapshot.owners if any(address in cidr for cidr in pod_cidrs)
+            address
+            for address in (*snapshot.owners, *_node_addresses(snapshot))
+            if any(address in cidr for cidr in pod_cidrs)
         ),
         endpoints=endpoints,
         pod_members={peers: index.addresses(peers) for peers in selected},
@@ -146,6 +148,12 @@ def resolve(
             for peers, names in named
         },
     )
+
+
+def _node_addresses(snapshot: Snapshot) -> Iterator[Address]:
+    """The addresses of all nodes: some lie in a pod range, as those of bridges and tunnels do."""
+    for node in snapshot.nodes.values():
+        yield from node.addresses
 
 
 def policies_of(endpoints: Iterable[Endpoint]) -> tuple[EndpointPolicy, ...]:

@@ -107,7 +107,7 @@ def _dispatch(
 ) -> Dispatch:
     """Where each known address leads in one direction; guarded ranges need all of them."""
     entries = {
-        address: DispatchEntry(address, None, "pod of another node")
+        address: DispatchEntry(address, None, "a node, or a pod of another node")
         for address in node.known
         if address.family is family
     }

@@ -102,7 +102,9 @@ class _Tree:
 
     def _branch(self, block: Cidr) -> Rule:
         chain = names.dispatch_chain(self._dispatch.direction, block)
-        return Rule(Goto(chain), (MatchAddress(self._end, block),))
+        # A match on /0 holds for every packet, and iptables does not print it back.
+        matches = (MatchAddress(self._end, block),) if block.prefix else ()
+        return Rule(Goto(chain), matches)
 
     def _chain(
         self,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from podwall.model.net import Family, Protocol
+from podwall.model.net import Family, Protocol, parse_cidr
 from podwall.model.policy import Direction
 from podwall.model.settings import DenyAction, Settings
 from podwall.ruleset import names
@@ -25,6 +25,7 @@ from podwall.ruleset.ir import (
     Goto,
     Hook,
     Jump,
+    MatchAddress,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -40,6 +41,8 @@ from podwall.ruleset.ir import (
 NEIGHBOUR_DISCOVERY_TYPES = (133, 134, 135, 136, 137)
 """Router solicitation and advertisement, neighbour solicitation and advertisement, redirect."""
 
+LINK_LOCAL = parse_cidr("fe80::/10")
+
 _REPLY = Rule(Return(), (MatchState(("RELATED", "ESTABLISHED")),))
 
 
@@ -47,11 +50,18 @@ def root_chains(family: Family, settings: Settings) -> dict[Hook, Chain]:
     """The root chain for each hook that needs one."""
     cut = tuple(cut_rules(family)) if settings.cut_connections else ()
     egress, ingress = (names.dispatch_chain(each) for each in (Direction.EGRESS, Direction.INGRESS))
+    bridged = tuple(link_local_rules()) if family is Family.V6 else ()
     chains = {
         Hook.FORWARD: Chain(
             names.root_chain(Hook.FORWARD),
             ChainRole.ROOT,
-            (_REPLY, *cut, Rule(Jump(egress)), Rule(Goto(ingress))),
+            (
+                _REPLY,
+                *cut,
+                *(bridged if settings.close_unknown_pods else ()),
+                Rule(Jump(egress)),
+                Rule(Goto(ingress)),
+            ),
             title="forwarded packets: from a pod, to a pod, or both",
         )
     }
@@ -70,6 +80,18 @@ def root_chains(family: Family, settings: Settings) -> dict[Hook, Chain]:
                 title="packets from this node to a pod: refuses the rest of cut connections",
             )
     return chains
+
+
+def link_local_rules() -> Iterator[Rule]:
+    """Close the addresses that pods on one bridge have beside those that policies know.
+
+    Every interface has an IPv6 link-local address, which no status of a pod tells. No router
+    forwards it, so a forwarded packet with one goes over a bridge, between pods (S48).
+    """
+    for end in End:
+        yield Rule(
+            Goto(names.DENY_CHAIN), (MatchAddress(end, LINK_LOCAL),), "link-local on a bridge"
+        )
 
 
 def cut_rules(family: Family) -> Iterator[Rule]:
