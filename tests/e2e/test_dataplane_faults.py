@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podwall.dataplane.apply import StepRefused, enforce
+from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode, detect_mode
 from podwall.dataplane.kernel import open_kernel
 from podwall.errors import CommandFailed, CommandTimeout, KernelError, LockTimeout, ToolMissing
@@ -149,6 +150,30 @@ def test_wherever_a_tool_fails_the_next_run_gets_there(
         enforce(working, changed)
         assert not diff(working.observe(), changed)
     assert failures >= 4
+
+
+def test_a_batch_sent_in_parts_is_finished_wherever_it_broke_off(
+    kernel: PrivateKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "RULES_AT_ONCE", 3)
+    desired = compile_node(cluster(), "a")
+    count = tmp_path / "count"
+    script = 'text=$(cat; echo .); text=${text%.}; [ $(printf %s "$text" | wc -l) -gt 24 ] && '
+    script += '{ echo "sendmsg() failed: Message too long" >&2; exit 1; }; '
+    script += f"n=$(($(cat {count}) - 1)); echo $n > {count}; [ $n -le 0 ] && exit 9; "
+    script += 'printf %s "$text" | real "$@"'
+    dataplane = open_kernel(
+        kernel.with_environment(wrap(tmp_path, "iptables-nft-restore", script)), Mode.NFT
+    )
+    failures = 0
+    for moment in (2, 3, 5, 100):
+        count.write_text(str(moment))
+        try:
+            enforce(dataplane, desired)
+        except KernelError:
+            failures += 1
+    assert failures == 3
+    assert not diff(dataplane.observe(), desired)
 
 
 def test_a_missing_tool_is_named_with_its_package(kernel: PrivateKernel, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from podwall.dataplane.ipset.render import CutMember, render_cut, render_release
 from podwall.dataplane.iptables import parse as iptables_parse
 from podwall.dataplane.iptables.mode import Mode, Programs, chains_in, detect_mode, find_programs
 from podwall.dataplane.iptables.render import render_chain_step
-from podwall.dataplane.iptables.split import split_step
+from podwall.dataplane.iptables.split import chains_in_force, split_step
 from podwall.dataplane.refusal import IN_USE, TOO_LONG, batch_error
 from podwall.errors import BatchRefused, CommandFailed, KernelError
 from podwall.model.net import Family
@@ -91,15 +91,15 @@ class KernelDataPlane:
         return Observed(observed[Family.V4], observed[Family.V6])
 
     def _observe_family(self, family: Family, sets: ipset_parse.SavedSets) -> ObservedFamily:
-        saved = self._saved_chains(family)
+        saved = iptables_parse.parse_save(self._saved_filter(family), family)
         return ObservedFamily(family, sets.of_family(family), saved.chains, saved.hooks)
 
-    def _saved_chains(self, family: Family) -> iptables_parse.SavedChains:
+    def _saved_filter(self, family: Family) -> str:
         argv = [self._programs.save(family), "-t", "filter"]
         text = self._output(argv)
         if "is incompatible, use 'nft' tool" in text:
             raise CommandFailed(argv, 0, "the filter table holds rules that iptables cannot read")
-        return iptables_parse.parse_save(text, family)
+        return text
 
     def run(self, step: Step) -> None:
         """See :meth:`DataPlane.run`."""
@@ -166,7 +166,7 @@ class KernelDataPlane:
         except BatchRefused as error:
             if TOO_LONG not in error.stderr:
                 raise
-            parts = split_step(step, self._saved_chains(step.family).chains)
+            parts = split_step(step, chains_in_force(self._saved_filter(step.family)))
             if len(parts) == 1:
                 raise
             log.info("a batch of %d chains is too long, sent in %d", len(step.replace), len(parts))

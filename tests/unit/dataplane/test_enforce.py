@@ -302,7 +302,7 @@ def test_a_batch_that_is_too_long_and_all_in_force_is_refused_as_a_whole() -> No
     kernel = MemoryKernel()
     dataplane = memory_dataplane(kernel)
     chain = Chain("PW-FORWARD", ChainRole.ROOT, (Rule(Drop()),))
-    dataplane.run(ChainStep(V4, replace=(chain,)))
+    dataplane.run(ChainStep(V4, replace=(chain,), hook=((Hook.FORWARD, "PW-FORWARD"),)))
     kernel.longest = 4
     longer = Chain("PW-FORWARD", ChainRole.ROOT, (Rule(Return()), Rule(Drop())))
     with pytest.raises(BatchRefused, match="too long"):
@@ -310,18 +310,66 @@ def test_a_batch_that_is_too_long_and_all_in_force_is_refused_as_a_whole() -> No
     assert dataplane.observe().v4.chains == {"PW-FORWARD": (Rule(Drop()),)}
 
 
+def test_a_long_batch_that_was_killed_between_its_parts_is_finished_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(split, "RULES_AT_ONCE", 3)
+    desired = ruleset(cluster())
+    moments = 0
+    while True:
+        kernel = MemoryKernel()
+        kernel.longest = 24
+        kernel.interrupt = Killer(moments)
+        try:
+            enforce(memory_dataplane(kernel), desired)
+        except Killed:
+            kernel.interrupt = Killer(-1)
+            enforce(memory_dataplane(kernel), desired)
+            assert holds(kernel, Mode.NFT, desired)
+            moments += 1
+        else:
+            break
+    assert moments > 60
+
+
+SAVED = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:KUBE-X - [0:0]
+:PW-a - [0:0]
+:PW-b - [0:0]
+:PW-c - [0:0]
+:PW-d - [0:0]
+:PW-left - [0:0]
+:PW-leftover - [0:0]
+-A INPUT -m comment --comment "a -j PW-left" -j KUBE-X
+-A FORWARD -m comment --comment podwall -j PW-a
+-A KUBE-X -g PW-d
+-A PW-a -s 10.0.0.2/32 -g PW-b
+-A PW-b -p tcp -m statistic --mode random -j PW-c
+-A PW-left -j PW-leftover
+COMMIT
+"""
+
+
+def test_in_force_is_what_a_hook_leads_to_on_any_way() -> None:
+    reached = split.chains_in_force(SAVED)
+    assert {name for name in reached if name.startswith("PW-")} == {"PW-a", "PW-b", "PW-c", "PW-d"}
+
+
 @given(st.data(), st.integers(1, 10))
 def test_parts_of_a_step_never_touch_what_is_in_force_before_the_last(
     data: st.DataObject, limit: int
 ) -> None:
     chains = data.draw(st.lists(own.chains(V4), max_size=8, unique_by=lambda each: each.name))
-    present = {each.name for each in chains if data.draw(st.booleans())}
+    in_force = {each.name for each in chains if data.draw(st.booleans())}
     step = ChainStep(V4, tuple(chains), hook=((Hook.INPUT, "PW-x"),), delete=("PW-y",))
     with mock.patch.object(split, "RULES_AT_ONCE", limit):
-        *early, last = split.split_step(step, present)
+        *early, last = split.split_step(step, in_force)
     assert (last.hook, last.delete) == (step.hook, step.delete)
     for part in early:
-        assert not present & {each.name for each in part.replace}
+        assert not in_force & {each.name for each in part.replace}
         assert (part.unhook, part.hook, part.delete) == ((), (), ())
     result: dict[str, Chain] = {}
     for part in (*early, last):
