@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podwall.dataplane.apply import StepRefused, enforce
+from podwall.dataplane.apply import StepRefused, clean_up, enforce
 from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode, detect_mode
-from podwall.dataplane.kernel import open_kernel
+from podwall.dataplane.kernel import open_kernel, open_kernels
 from podwall.errors import CommandFailed, CommandTimeout, KernelError, LockTimeout, ToolMissing
 from podwall.model.net import Family
 from podwall.ruleset.compile import compile_node
@@ -30,7 +30,7 @@ from podwall.ruleset.ir import (
     SetRole,
     SetType,
 )
-from podwall.ruleset.plan import ChainStep, SetStep
+from podwall.ruleset.plan import ChainStep, Observed, SetStep
 from tests.e2e.kernel import PrivateKernel, private_kernel
 from tests.unit.dataplane import strategies as own
 from tests.unit.dataplane.bench import Bench
@@ -236,6 +236,25 @@ def test_the_mode_that_holds_rules_is_found(kernel: PrivateKernel, mode: Mode) -
     assert detect_mode(kernel.runner) is mode
     kernel.output(f"iptables-{mode.other.value}", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
     assert detect_mode(kernel.runner) is mode.other
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_rules_that_others_add_in_the_other_mode_do_not_move_ours(
+    kernel: PrivateKernel, mode: Mode
+) -> None:
+    desired = compile_node(cluster(), "a")
+    enforce(open_kernel(kernel.runner, mode), desired)
+    theirs = [f"-A OUTPUT -p tcp -m tcp --dport {port} -j ACCEPT" for port in range(1, 81)]
+    Bench(kernel.runner, mode.other).restore(V4, *theirs)
+    dataplane = open_kernel(kernel.runner)
+    assert (dataplane.mode, dataplane.strays) == (mode, ())
+    enforce(open_kernel(kernel.runner, mode.other), desired)
+    dataplane = open_kernel(kernel.runner, mode)
+    assert dataplane.strays == tuple(sorted(desired.v4.chains.keys() | desired.v6.chains.keys()))
+    clean_up(open_kernels(kernel.runner))
+    for each in Mode:
+        assert open_kernel(kernel.runner, each).observe() == Observed()
+    assert Bench(kernel.runner, mode.other).rules(V4)[4:-1] == theirs
 
 
 def clear(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from podwall.dataplane.blame import find_culprits
 from podwall.errors import BatchRefused
 from podwall.model.net import Family
 from podwall.model.policy import PolicyKey
-from podwall.ruleset.diff import diff
+from podwall.ruleset.diff import cleanup, diff
 from podwall.ruleset.ir import FamilyRules, Ruleset
 from podwall.ruleset.plan import ChainStep, Observed, ObservedRule, Plan, SetStep
 
@@ -152,6 +152,45 @@ def apply(
             raise StepRefused(step, error) from error
     changes = count_changes(plan, observed)
     return msgspec.structs.replace(changes, seconds=clock() - start)
+
+
+def plan_cleanup(dataplanes: Sequence[DataPlane]) -> list[tuple[Observed, Plan]]:
+    """Plans that remove every trace of ours, one for each data path of a host, to be run in order.
+
+    With each comes what it was made from. The sets are shared by the data paths, so only the last
+    plan destroys them: when no rule names them any more.
+
+    Raises:
+        KernelError: a tool is missing, failed or did not end.
+    """
+    plans = []
+    for number, dataplane in enumerate(dataplanes, start=1):
+        observed = dataplane.observe()
+        steps = cleanup(observed).steps
+        if number < len(dataplanes):
+            steps = tuple(step for step in steps if isinstance(step, ChainStep))
+        plans.append((observed, Plan(steps)))
+    return plans
+
+
+def clean_up(
+    dataplanes: Sequence[DataPlane], clock: Callable[[], float] = time.perf_counter
+) -> ApplyReport:
+    """Remove every trace of ours from the data paths of a host; what it took in all.
+
+    Raises:
+        StepRefused: the kernel refused a step; those before it stay.
+        KernelError: a tool is missing, failed, did not end, or waited too long for the lock.
+    """
+    start = clock()
+    plans = zip(dataplanes, plan_cleanup(dataplanes), strict=True)
+    reports = [apply(dataplane, plan, observed) for dataplane, (observed, plan) in plans]
+    return ApplyReport(
+        steps=sum(each.steps for each in reports),
+        rules_removed=sum(each.rules_removed for each in reports),
+        members_removed=sum(each.members_removed for each in reports),
+        seconds=clock() - start,
+    )
 
 
 def count_changes(plan: Plan, observed: Observed) -> ApplyReport:

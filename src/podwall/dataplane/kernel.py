@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from podwall.dataplane.base import Connection
@@ -42,6 +42,8 @@ class KernelDataPlane:
 
     Attributes:
         notes: what a user should know about this host, one sentence each.
+        strays: names of chains of ours that are in the other mode, where they are in force as well
+            and no plan sees them.
     """
 
     def __init__(
@@ -50,17 +52,17 @@ class KernelDataPlane:
         programs: Programs,
         families: Sequence[Family] = tuple(Family),
         notes: Sequence[str] = (),
+        strays: Sequence[str] = (),
         lock_seconds: int = LOCK_SECONDS,
         timeout: float = DEFAULT_TIMEOUT,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.notes = tuple(notes)
+        self.strays = tuple(strays)
         self._runner = runner
         self._programs = programs
         self._families = tuple(families)
         self._lock_seconds = lock_seconds
         self._timeout = timeout
-        self._pause = pause
         self._stray_lines: tuple[str, ...] = ()
         self._remains: tuple[CutMember, ...] = ()
 
@@ -195,7 +197,7 @@ class KernelDataPlane:
         for seconds in RETRY_PAUSES:
             if not busy:
                 return
-            self._pause(seconds)
+            time.sleep(seconds)
             busy = self._send_sets("".join(f"{line}\n" for line in busy))
         if busy:
             log.warning("sets stay because a rule names them: %s", ", ".join(busy))
@@ -250,24 +252,46 @@ def open_kernel(
     """
     chosen = mode or detect_mode(runner)
     programs = find_programs(runner, chosen)
-    families = tuple(Family) if _has_ipv6(runner) else (Family.V4,)
+    families = _families(runner)
     notes = []
     if Family.V6 not in families:
         notes.append("this host has no IPv6: nothing is enforced for it")
     strays = chains_in(runner, chosen.other)
     if strays:
+        more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
         notes.append(
-            f"chains of ours are in iptables' {chosen.other.value} mode too ({', '.join(strays)}): "
-            f"packets meet them as well as those of {chosen.value} mode; remove them with "
-            f"podwall cleanup --mode {chosen.other.value}"
+            f"chains of ours are in iptables' {chosen.other.value} mode too "
+            f"({', '.join(strays[:3])}{more}): packets meet them as well as those of "
+            f"{chosen.value} mode; remove them with podwall cleanup --mode {chosen.other.value}"
         )
     for note in notes:
         log.warning(note)
-    return KernelDataPlane(
-        runner, programs, families, notes, lock_seconds=lock_seconds, timeout=timeout
+    return KernelDataPlane(runner, programs, families, notes, strays, lock_seconds, timeout)
+
+
+def open_kernels(
+    runner: Runner, lock_seconds: int = LOCK_SECONDS, timeout: float = DEFAULT_TIMEOUT
+) -> tuple[KernelDataPlane, ...]:
+    """A driver for each mode that holds chains of ours: to remove every trace of them.
+
+    Where there are none, the one for the mode that the host uses, since sets may be left. Modes
+    whose programs are missing are left out.
+
+    Raises:
+        ToolMissing: there is no iptables at all.
+        KernelError: a tool failed or did not end.
+    """
+    modes = [mode for mode in Mode if chains_in(runner, mode)] or [detect_mode(runner)]
+    families = _families(runner)
+    return tuple(
+        KernelDataPlane(
+            runner, find_programs(runner, mode), families, (), (), lock_seconds, timeout
+        )
+        for mode in modes
     )
 
 
-def _has_ipv6(runner: Runner) -> bool:
-    """Whether the kernel speaks IPv6. If it does, missing IPv6 tools are an error, not a no."""
-    return runner.run(["test", "-e", "/proc/net/if_inet6"]).status == 0
+def _families(runner: Runner) -> tuple[Family, ...]:
+    """The families that the kernel speaks; where it does, missing tools are an error, not a no."""
+    has_ipv6 = runner.run(["test", "-e", "/proc/net/if_inet6"]).status == 0
+    return tuple(Family) if has_ipv6 else (Family.V4,)

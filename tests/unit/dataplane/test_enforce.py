@@ -11,10 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podwall.cluster.snapshot import Snapshot, build_snapshot
-from podwall.dataplane.apply import ApplyReport, StepRefused, enforce, for_families
+from podwall.dataplane.apply import (
+    ApplyReport,
+    StepRefused,
+    clean_up,
+    count_changes,
+    enforce,
+    for_families,
+    plan_cleanup,
+)
 from podwall.dataplane.blame import PROBE_CHAIN, refused_rules
 from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode
+from podwall.dataplane.kernel import open_kernels
 from podwall.dataplane.memory import MemoryKernel, memory_dataplane
 from podwall.errors import BatchRefused, LockTimeout
 from podwall.model.net import Family
@@ -22,7 +31,7 @@ from podwall.model.policy import PolicyKey
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.diff import diff
 from podwall.ruleset.ir import Chain, ChainRole, Drop, Hook, Return, Rule, Ruleset
-from podwall.ruleset.plan import ChainStep, UnreadableRule
+from podwall.ruleset.plan import ChainStep, Observed, SetStep, UnreadableRule
 from tests import strategies
 from tests.unit.dataplane import strategies as own
 from tests.unit.dataplane.scenario import BAD, cluster
@@ -375,6 +384,32 @@ def test_parts_of_a_step_never_touch_what_is_in_force_before_the_last(
     for part in (*early, last):
         result.update((each.name, each) for each in part.replace)
     assert result == {each.name: each for each in chains}
+
+
+def test_cleaning_up_both_modes_removes_the_rules_of_both_before_the_sets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kernel = MemoryKernel()
+    for mode in Mode:
+        enforce(memory_dataplane(kernel, mode), ruleset(cluster()))
+    # The note that there are chains in the other mode is expected.
+    caplog.clear()
+    dataplanes = open_kernels(kernel)
+    plans = plan_cleanup(dataplanes)
+    assert [plan.steps[-1].__class__ for _, plan in plans] == [ChainStep, SetStep]
+    report = clean_up(dataplanes, clock=iter([1.0, 1.5]).__next__)
+    assert (report.rules_added, report.seconds) == (0, 0.5)
+    assert report.rules_removed == sum(
+        count_changes(plan, seen).rules_removed for seen, plan in plans
+    )
+    assert report.members_removed == sum(
+        len(each.members) for half in ruleset(cluster()).families for each in half.sets.values()
+    )
+    assert not kernel.sets.by_name
+    for dataplane in dataplanes:
+        assert dataplane.observe() == Observed()
+    assert caplog.text == ""
+    assert clean_up(dataplanes).steps == 0
 
 
 def test_the_lock_held_by_another_is_reported_and_the_next_run_goes_on() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed
 from podwall.dataplane.iptables.mode import Mode, Programs, detect_mode, find_programs
-from podwall.dataplane.kernel import open_kernel
+from podwall.dataplane.kernel import open_kernel, open_kernels
 from podwall.dataplane.memory import MemoryKernel
 from podwall.errors import CommandFailed, ToolMissing
 from podwall.model.net import Family
@@ -41,6 +41,39 @@ def test_without_a_hint_the_mode_with_more_rules_decides(mode: Mode) -> None:
     load(kernel, mode, *["-A INPUT -j ACCEPT"] * 2)
     load(kernel, mode.other, "-A INPUT -j ACCEPT")
     assert detect_mode(kernel) is mode
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_we_wrote_before_decides_however_many_rules_others_add(mode: Mode) -> None:
+    kernel = MemoryKernel(plain=mode.other)
+    load(kernel, mode, ":PW-FORWARD - [0:0]")
+    load(kernel, mode.other, *["-A INPUT -j ACCEPT"] * 80)
+    assert detect_mode(kernel) is mode
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_hint_of_kubelet_decides_against_what_we_wrote_before(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    load(kernel, mode, ":KUBE-IPTABLES-HINT - [0:0]", table="mangle")
+    load(kernel, mode.other, ":PW-FORWARD - [0:0]")
+    assert detect_mode(kernel) is mode
+
+
+def test_chains_of_ours_in_both_modes_leave_it_to_the_rules() -> None:
+    kernel = MemoryKernel(plain=Mode.NFT)
+    for mode in Mode:
+        load(kernel, mode, ":PW-FORWARD - [0:0]")
+    load(kernel, Mode.LEGACY, "-A INPUT -j ACCEPT")
+    assert detect_mode(kernel) is Mode.LEGACY
+
+
+@pytest.mark.parametrize("table", ["nat", "mangle"])
+def test_a_chain_with_a_name_like_ours_in_another_table_is_not_ours(table: str) -> None:
+    kernel = MemoryKernel(plain=Mode.NFT)
+    load(kernel, Mode.LEGACY, ":PW-FORWARD - [0:0]", table=table)
+    assert detect_mode(kernel) is Mode.NFT
+    dataplane = open_kernel(kernel, Mode.NFT)
+    assert (dataplane.strays, dataplane.notes) == ((), ())
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -103,10 +136,33 @@ def test_a_host_without_iptables_is_told_which_package_is_missing() -> None:
 def test_our_chains_in_the_other_mode_are_pointed_out() -> None:
     kernel = MemoryKernel()
     load(kernel, Mode.LEGACY, ":PW-FORWARD - [0:0]", ":OTHER - [0:0]")
-    [note] = open_kernel(kernel, Mode.NFT).notes
+    dataplane = open_kernel(kernel, Mode.NFT)
+    assert dataplane.strays == ("PW-FORWARD",)
+    [note] = dataplane.notes
     assert "legacy" in note
     assert "PW-FORWARD" in note
     assert "OTHER" not in note
+
+
+def test_cleaning_up_opens_each_mode_that_holds_chains_of_ours() -> None:
+    kernel = MemoryKernel(plain=Mode.NFT)
+    assert [each.mode for each in open_kernels(kernel)] == [Mode.NFT]
+    load(kernel, Mode.LEGACY, ":PW-FORWARD - [0:0]")
+    assert [each.mode for each in open_kernels(kernel)] == [Mode.LEGACY]
+    load(kernel, Mode.NFT, ":PW-FORWARD - [0:0]")
+    both = open_kernels(kernel)
+    assert [(each.mode, each.notes, each.strays) for each in both] == [
+        (Mode.LEGACY, (), ()),
+        (Mode.NFT, (), ()),
+    ]
+
+
+def test_a_mode_without_tools_is_not_opened_for_cleaning_up() -> None:
+    kernel = MemoryKernel(plain=Mode.LEGACY)
+    load(kernel, Mode.LEGACY, ":PW-FORWARD - [0:0]")
+    load(kernel, Mode.NFT, ":PW-FORWARD - [0:0]")
+    kernel.missing = ALL_OF_NFT
+    assert [each.mode for each in open_kernels(kernel)] == [Mode.LEGACY]
 
 
 def test_a_host_without_ipv6_is_said_to_have_none_and_gets_nothing_for_it() -> None:

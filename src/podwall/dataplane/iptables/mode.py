@@ -3,14 +3,15 @@
 A kernel holds both at once, and every packet meets both, but each has its own tools and neither
 sees the other's rules. Podwall must write where the node's other components write, or its place
 before their rules means nothing. So the mode is found out from what is there, in this order: the
-chain that kubelet leaves as a hint, then whichever holds more rules, then the plain ``iptables``.
+chain that kubelet leaves as a hint, then whichever holds chains of ours, so that a rule of another
+program never moves us and leaves our old rules in force, then whichever holds more rules, then the
+plain ``iptables``.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-import re
 
 import msgspec
 
@@ -71,6 +72,9 @@ def detect_mode(runner: Runner) -> Mode:
     hinted = [mode for mode, text in saved.items() if any(f"\n:{hint} " in text for hint in HINTS)]
     if len(hinted) == 1:
         return hinted[0]
+    ours = [mode for mode, text in saved.items() if _our_chains(text)]
+    if len(ours) == 1:
+        return ours[0]
     rules = {mode: text.count("\n-A ") for mode, text in saved.items()}
     if rules[Mode.LEGACY] != rules[Mode.NFT]:
         return max(rules, key=lambda mode: rules[mode])
@@ -95,9 +99,19 @@ def find_programs(runner: Runner, mode: Mode) -> Programs:
 
 
 def chains_in(runner: Runner, mode: Mode) -> tuple[str, ...]:
-    """Names of our chains in ``mode``, of both families: to warn if they are in the wrong one."""
-    names = re.findall(r"(?m)^:(\S+) ", _saved(runner, mode))
-    return tuple(sorted({name for name in names if OUR_CHAIN.match(name)}))
+    """Names of our chains in ``mode``, of both families, sorted; they are in the filter table."""
+    return _our_chains(_saved(runner, mode))
+
+
+def _our_chains(text: str) -> tuple[str, ...]:
+    found = set()
+    inside = False
+    for line in text.split("\n"):
+        if line.startswith("*"):
+            inside = line == "*filter"
+        elif inside and line.startswith(":"):
+            found.add(line[1:].partition(" ")[0])
+    return tuple(sorted(name for name in found if OUR_CHAIN.match(name)))
 
 
 def _plain_mode(runner: Runner) -> Mode | None:
