@@ -16,6 +16,7 @@ import msgspec
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.net import Address, Cidr, Family, parse_cidr
 from podwall.model.policy import IPBlock
+from podwall.model.spans import Span, merged, without
 
 _UNUSABLE = tuple(
     map(
@@ -48,8 +49,6 @@ class OutsideHost(msgspec.Struct, frozen=True):
 _MANY = 16
 """From this number of hosts on, no more are added only to be near the end of a block."""
 
-Span = tuple[int, int]
-
 
 def outside_hosts(
     snapshot: Snapshot, families: Sequence[Family], reserved: Iterable[Address] = ()
@@ -61,10 +60,10 @@ def outside_hosts(
     """
     chosen: dict[Address, list[str]] = {}
     for family in families:
-        taken = _merge(_taken(snapshot, family, reserved))
+        taken = merged(_taken(snapshot, family, reserved))
         mine: list[Address] = []
         for wanted, title, exactly in _wishes(snapshot, family):
-            free = _subtract(wanted, taken)
+            free = without(wanted, taken)
             near = _first(family, free)
             if near is None:
                 continue
@@ -78,12 +77,12 @@ def outside_hosts(
     return tuple(OutsideHost(address, "; ".join(chosen[address])) for address in sorted(chosen))
 
 
-def _wishes(snapshot: Snapshot, family: Family) -> Iterator[tuple[list[Span], str, bool]]:
+def _wishes(snapshot: Snapshot, family: Family) -> Iterator[tuple[Sequence[Span], str, bool]]:
     """Address ranges of which one address each is wanted, why, and whether exactly the first."""
     blocks = sorted({block for block in _blocks(snapshot) if block.cidr.family is family})
     for block in blocks:
-        excepts = _merge(_span(each) for each in block.excepts)
-        yield _subtract([_span(block.cidr)], excepts), f"in {block}", False
+        excepts = merged(_span(each) for each in block.excepts)
+        yield without([_span(block.cidr)], excepts), f"in {block}", False
     for cidr in sorted({each for block in blocks for each in block.excepts}):
         yield [_span(cidr)], f"in except {cidr}", False
     top = (1 << family.bits) - 1
@@ -99,9 +98,7 @@ def _blocks(snapshot: Snapshot) -> Iterator[IPBlock]:
             yield from (peer for peer in rule.peers if isinstance(peer, IPBlock))
 
 
-def _taken(
-    snapshot: Snapshot, family: Family, reserved: Iterable[Address]
-) -> Iterator[tuple[int, int]]:
+def _taken(snapshot: Snapshot, family: Family, reserved: Iterable[Address]) -> Iterator[Span]:
     addresses = [*reserved]
     cidrs: list[Cidr] = [*_UNUSABLE]
     for pod in snapshot.pods.values():
@@ -115,33 +112,6 @@ def _taken(
 
 def _span(cidr: Cidr) -> Span:
     return cidr.first, cidr.last
-
-
-def _merge(spans: Iterable[Span]) -> list[Span]:
-    """The same numbers as sorted spans that do not overlap."""
-    merged: list[Span] = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged
-
-
-def _subtract(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
-    """What is left of ``spans``, in their order, without ``holes`` (sorted and merged)."""
-    left: list[Span] = []
-    for first, last in spans:
-        start = first
-        for hole_first, hole_last in holes:
-            if hole_last < start or hole_first > last:
-                continue
-            if start < hole_first:
-                left.append((start, hole_first - 1))
-            start = hole_last + 1
-        if start <= last:
-            left.append((start, last))
-    return left
 
 
 def _known_in(chosen: Iterable[Address], free: Sequence[Span]) -> Address | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import msgspec
 
 from podwall.errors import AddressError
+from podwall.model.spans import merged
 
 
 class Family(enum.IntEnum):
@@ -168,10 +169,5 @@ def host_cidr(address: Address) -> Cidr:
 
 def merge_ports(ranges: Iterable[PortRange]) -> tuple[PortRange, ...]:
     """The same ports as sorted ranges that neither overlap nor touch."""
-    merged: list[PortRange] = []
-    for port in sorted(ranges):
-        if merged and port.first <= merged[-1].last + 1:
-            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, port.last))
-        else:
-            merged.append(port)
-    return tuple(merged)
+    spans = merged((each.first, each.last) for each in ranges)
+    return tuple(PortRange(first, last) for first, last in spans)
