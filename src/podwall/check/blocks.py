@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
-from podwall.check.cover import contains, intersects, ports_cover
+from podwall.check.cover import ports_cover
 from podwall.check.finding import Check, Note, Severity
+from podwall.check.nets import NetIndex
 from podwall.check.places import PlacedPeer, list_of, placed_peers, rule_path
 from podwall.check.world import World
-from podwall.model.net import Cidr
-from podwall.model.policy import IPBlock, Policy
-from podwall.ruleset.blocks import Range, union_ranges
+from podwall.model.net import Address, Cidr, host_cidr
+from podwall.model.policy import IPBlock, Policy, PolicyRule, RuleId
+from podwall.model.spans import Span, contains, intersects, without
+from podwall.ruleset.blocks import union_ranges
+
+
+class _Placed(NamedTuple):
+    """A block of a policy: the how-manieth, where it stands, and the addresses that it means."""
+
+    position: int
+    path: str
+    rule: PolicyRule
+    block: IPBlock
+    ranges: tuple[Span, ...]
+
+
+def _placed_blocks(policy: Policy) -> list[_Placed]:
+    return [
+        _Placed(position, placed.path, placed.rule, block, _ranges(block))
+        for position, (placed, block) in enumerate(_blocks(policy))
+    ]
+
+
+def _index(blocks: Iterable[_Placed]) -> NetIndex[_Placed]:
+    """The blocks by their whole range: a policy may hold thousands, few of which ever meet."""
+    return NetIndex((each.block.cidr, each) for each in blocks)
 
 
 def _blocks(policy: Policy) -> Iterator[tuple[PlacedPeer, IPBlock]]:
@@ -20,38 +45,37 @@ def _blocks(policy: Policy) -> Iterator[tuple[PlacedPeer, IPBlock]]:
             yield placed, placed.peer
 
 
-def _ranges(*blocks: IPBlock) -> tuple[Range, ...]:
-    return union_ranges(blocks[0].cidr.family, blocks) if blocks else ()
+def _ranges(block: IPBlock) -> tuple[Span, ...]:
+    return union_ranges(block.cidr.family, [block])
 
 
-def _whole(cidr: Cidr) -> tuple[Range, ...]:
+def _whole(cidr: Cidr) -> tuple[Span, ...]:
     return ((cidr.first, cidr.last),)
 
 
 def except_allowed_again(policy: Policy, world: World) -> Iterator[Note]:  # noqa: ARG001
     """What an except leaves out, another block of the same policy allows."""
-    placed_blocks = list(_blocks(policy))
-    for placed, block in placed_blocks:
-        rivals = [
-            (other, rival)
-            for other, rival in placed_blocks
-            if other is not placed
-            and rival.cidr.family is block.cidr.family
-            and other.rule.id.direction is placed.rule.id.direction
-            and ports_cover(other.rule.ports, placed.rule.ports)
-        ]
-        for index, hole in enumerate(block.excepts):
+    blocks = _placed_blocks(policy)
+    index = _index(blocks)
+    for placed in blocks:
+        for number, hole in enumerate(placed.block.excepts):
             culprits = [
-                (other, rival)
-                for other, rival in rivals
-                if intersects(_ranges(rival), _whole(hole))
+                rival
+                for rival in sorted(index.meeting(hole))
+                if rival.position != placed.position
+                and rival.rule.id.direction is placed.rule.id.direction
+                and intersects(rival.ranges, _whole(hole))
+                and ports_cover(rival.rule.ports, placed.rule.ports)
             ]
             if not culprits:
                 continue
-            names = list_of(_name(placed, other, rival) for other, rival in culprits)
-            wholly = contains(_ranges(*(rival for _, rival in culprits)), _whole(hole))
+            names = list_of(_name(placed, rival) for rival in culprits)
+            left = _whole(hole)
+            for rival in culprits:
+                left = without(left, rival.ranges)
+            wholly = not left
             yield Note(
-                f"{placed.path}.ipBlock.except[{index}]",
+                f"{placed.path}.ipBlock.except[{number}]",
                 f"{'' if wholly else 'a part of '}{hole} is allowed all the same, by {names}: an "
                 "except only limits its own item.",
                 # Taking a part back is a usual way to write an exception to an exception.
@@ -59,42 +83,51 @@ def except_allowed_again(policy: Policy, world: World) -> Iterator[Note]:  # noq
             )
 
 
-def _name(placed: PlacedPeer, other: PlacedPeer, rival: IPBlock) -> str:
-    if other.rule is placed.rule:
-        return str(rival)
-    return f"{rival} in {rule_path(other.rule)}"
+def _name(placed: _Placed, rival: _Placed) -> str:
+    if rival.rule is placed.rule:
+        return _text(rival.block)
+    return f"{_text(rival.block)} in {rule_path(rival.rule)}"
+
+
+def _text(block: IPBlock) -> str:
+    return f"{block.cidr} except {list_of(block.excepts)}" if block.excepts else str(block.cidr)
 
 
 def except_superfluous(policy: Policy, world: World) -> Iterator[Note]:  # noqa: ARG001
     """An except lies inside another except of the same block."""
     for placed, block in _blocks(policy):
-        for index, hole in enumerate(block.excepts):
-            wider = [
-                other
-                for position, other in enumerate(block.excepts)
-                if other.covers(hole) and (other != hole or position < index)
-            ]
-            if wider:
-                yield Note(
-                    f"{placed.path}.ipBlock.except[{index}]",
-                    f"{hole} is left out already by {wider[0]}.",
-                )
+        # Prefixes nest or are apart, so the widest so far in this order is the only candidate.
+        widest: Cidr | None = None
+        for hole, index in sorted((hole, index) for index, hole in enumerate(block.excepts)):
+            if widest is None or not widest.covers(hole):
+                widest = hole
+                continue
+            yield Note(
+                f"{placed.path}.ipBlock.except[{index}]",
+                f"{hole} is left out already by {widest}.",
+            )
 
 
 def block_swallowed(policy: Policy, world: World) -> Iterator[Note]:  # noqa: ARG001
     """Another block of the same rule has every address of this one."""
-    placed_blocks = list(_blocks(policy))
-    for position, (placed, block) in enumerate(placed_blocks):
-        for other_position, (other, rival) in enumerate(placed_blocks):
-            if other is placed or other.rule is not placed.rule:
+    blocks = _placed_blocks(policy)
+    by_rule: dict[RuleId, list[_Placed]] = {}
+    for placed in blocks:
+        by_rule.setdefault(placed.rule.id, []).append(placed)
+    indexes = {rule: _index(each) for rule, each in by_rule.items()}
+    for placed in blocks:
+        if not placed.ranges:
+            continue
+        family, ours = placed.block.cidr.family, placed.ranges
+        lowest = host_cidr(Address(family, ours[0][0]))
+        for rival in sorted(indexes[placed.rule.id].around(lowest)):
+            if rival.position == placed.position or not contains(rival.ranges, ours):
                 continue
-            if rival.cidr.family is not block.cidr.family:
-                continue
-            ours, theirs = _ranges(block), _ranges(rival)
-            if contains(theirs, ours) and (ours != theirs or other_position < position):
+            if ours != rival.ranges or rival.position < placed.position:
                 yield Note(
                     f"{placed.path}.ipBlock",
-                    f"{block} adds nothing: {rival} in the same rule has all its addresses.",
+                    f"{_text(placed.block)} adds nothing: {_text(rival.block)} in the same rule "
+                    "has all its addresses.",
                 )
                 break
 
@@ -118,8 +151,9 @@ def block_on_pods(policy: Policy, world: World) -> Iterator[Note]:
             more = "" if found <= len(examples) else f" and {found - len(examples)} more"
             yield Note(
                 path,
-                f"{block} also means addresses of pods ({list_of(examples)}{more}), whatever "
-                "their labels; leave the pods' ranges out by except if only the outside is meant.",
+                f"{_text(block)} also means addresses of pods ({list_of(examples)}{more}), "
+                "whatever their labels; leave the pods' ranges out by except if only the outside "
+                "is meant.",
             )
         else:
             pod_ranges = [
@@ -130,8 +164,9 @@ def block_on_pods(policy: Policy, world: World) -> Iterator[Note]:
             if pod_ranges:
                 yield Note(
                     path,
-                    f"{block} also means addresses of pods ({list_of(pod_ranges)}), whatever "
-                    "their labels; leave these out by except if only the outside is meant.",
+                    f"{_text(block)} also means addresses of pods ({list_of(pod_ranges)}), "
+                    "whatever their labels; leave these out by except if only the outside is "
+                    "meant.",
                 )
 
 

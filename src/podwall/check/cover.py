@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import assert_never
 
-from podwall.model.net import Family, PortRange, merge_ports
+from podwall.model.net import PORT_PROTOCOLS, Family, Protocol
 from podwall.model.policy import (
     AllPortsOf,
     AnyPeer,
@@ -24,76 +23,69 @@ from podwall.model.policy import (
     Port,
 )
 from podwall.model.selector import EVERYTHING, Operator, Requirement, Selector
-from podwall.ruleset.blocks import Range, union_ranges
+from podwall.model.spans import Span, contains, merged
+from podwall.ruleset.blocks import union_ranges
 
 
 def rule_covers(wide: PolicyRule, narrow: PolicyRule) -> bool:
     """Whether ``wide`` allows everything that ``narrow`` allows, as rules of one direction."""
-    return all(port_covered(each, wide.ports) for each in narrow.ports) and all(
-        peer_covered(each, wide.peers) for each in narrow.peers
+    return ports_cover(wide.ports, narrow.ports) and peers_cover(wide.peers, narrow.peers)
+
+
+def peers_cover(wide: tuple[Peer, ...], narrow: tuple[Peer, ...]) -> bool:
+    """Whether every address that one of ``narrow`` means is meant by one of ``wide``."""
+    if any(isinstance(each, AnyPeer) for each in wide):
+        return True
+    if any(isinstance(each, AnyPeer) for each in narrow):
+        return False
+    ours = [each for each in narrow if isinstance(each, PodPeer)]
+    theirs = [each for each in wide if isinstance(each, PodPeer)]
+    # A rule may hold thousands of blocks, so those are compared all at once.
+    return all(_has_pods(theirs, each) for each in ours) and all(
+        contains(_addresses(wide, family), _addresses(narrow, family)) for family in Family
     )
 
 
-def ports_cover(wide: Iterable[Port], narrow: Iterable[Port]) -> bool:
-    """Whether ``wide`` has every port that ``narrow`` has."""
-    wide = tuple(wide)
-    return all(port_covered(each, wide) for each in narrow)
-
-
-def peer_covered(narrow: Peer, wide: tuple[Peer, ...]) -> bool:
-    """Whether every address that ``narrow`` means is meant by one of ``wide``."""
-    if any(isinstance(each, AnyPeer) for each in wide):
-        return True
-    match narrow:
-        case AnyPeer():
-            return False
-        case IPBlock():
-            blocks = tuple(each for each in wide if isinstance(each, IPBlock))
-            family = narrow.cidr.family
-            return contains(_union(family, blocks), _union(family, (narrow,)))
-        case PodPeer():
-            return any(
-                implies(narrow.pods, each.pods)
-                and namespaces_imply(narrow.namespaces, each.namespaces)
-                for each in wide
-                if isinstance(each, PodPeer)
-            )
-        case _:
-            assert_never(narrow)
+def _has_pods(wide: Iterable[PodPeer], narrow: PodPeer) -> bool:
+    return any(
+        implies(narrow.pods, each.pods) and namespaces_imply(narrow.namespaces, each.namespaces)
+        for each in wide
+    )
 
 
 @functools.lru_cache(maxsize=4096)
-def _union(family: Family, blocks: tuple[IPBlock, ...]) -> tuple[Range, ...]:
-    # Rules are compared pairwise, so the same few lists of blocks come back all the time.
-    return union_ranges(family, blocks)
+def _addresses(peers: tuple[Peer, ...], family: Family) -> tuple[Span, ...]:
+    # Rules are compared pairwise, so the same few lists of peers come back all the time.
+    return union_ranges(family, (each for each in peers if isinstance(each, IPBlock)))
 
 
-def port_covered(narrow: Port, wide: tuple[Port, ...]) -> bool:
-    """Whether every packet that ``narrow`` means is meant by one of ``wide``."""
-    if any(isinstance(each, AnyPort) for each in wide):
+def ports_cover(wide: tuple[Port, ...], narrow: tuple[Port, ...]) -> bool:
+    """Whether every packet that one of ``narrow`` means is meant by one of ``wide``."""
+    if wide == narrow or AnyPort() in wide:
         return True
-    if isinstance(narrow, AnyPort):
+    if AnyPort() in narrow:
         return False
-    if AllPortsOf(narrow.protocol) in wide:
-        return True
-    match narrow:
-        case AllPortsOf():
-            return False
-        case NamedPort():
-            return narrow in wide
-        case NumberedPorts():
-            ranges = (
-                each.ports
-                for each in wide
-                if isinstance(each, NumberedPorts) and each.protocol is narrow.protocol
-            )
-            return any(_inside(narrow.ports, each) for each in merge_ports(ranges))
-        case _:
-            assert_never(narrow)
+    known = frozenset(wide)
+    return all(
+        each in known or AllPortsOf(each.protocol) in known
+        for each in narrow
+        if isinstance(each, AllPortsOf | NamedPort)
+    ) and all(
+        contains(_numbers(wide, protocol), _numbers(narrow, protocol))
+        for protocol in PORT_PROTOCOLS
+    )
 
 
-def _inside(narrow: PortRange, wide: PortRange) -> bool:
-    return wide.first <= narrow.first and narrow.last <= wide.last
+@functools.lru_cache(maxsize=4096)
+def _numbers(ports: tuple[Port, ...], protocol: Protocol) -> tuple[Span, ...]:
+    """Every port number of ``protocol`` that ``ports`` mean."""
+    if AllPortsOf(protocol) in ports:
+        return ((0, 65535),)
+    return merged(
+        (each.ports.first, each.ports.last)
+        for each in ports
+        if isinstance(each, NumberedPorts) and each.protocol is protocol
+    )
 
 
 def namespaces_imply(narrow: Selector | str, wide: Selector | str) -> bool:
@@ -129,22 +121,3 @@ def _requires(strict: Requirement, lax: Requirement) -> bool:
             return True
         case _:
             return strict == lax
-
-
-def contains(wide: Iterable[Range], narrow: Iterable[Range]) -> bool:
-    """Whether every address of ``narrow`` is in ``wide``; both sorted ranges that do not touch."""
-    outer = tuple(wide)
-    return all(
-        any(first <= inner_first and inner_last <= last for first, last in outer)
-        for inner_first, inner_last in narrow
-    )
-
-
-def intersects(some: Iterable[Range], others: Iterable[Range]) -> bool:
-    """Whether an address is in both."""
-    second = tuple(others)
-    return any(
-        first <= other_last and other_first <= last
-        for first, last in some
-        for other_first, other_last in second
-    )

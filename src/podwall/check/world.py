@@ -18,7 +18,7 @@ from podwall.model.net import Address, Cidr, Family
 from podwall.model.objects import NAME_LABEL, Pod
 from podwall.model.policy import PodPeer, Policy, PolicyKey
 from podwall.model.selector import Requirement, Selector
-from podwall.ruleset.blocks import Range
+from podwall.model.spans import Span
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -105,14 +105,14 @@ class World:
             self._answers[question, subject] = known
         return cast("_V", known)
 
-    def count_pod_addresses(self, family: Family, ranges: Iterable[Range]) -> int:
+    def count_pod_addresses(self, family: Family, ranges: Iterable[Span]) -> int:
         """How many addresses of pods are within ``ranges``."""
         values = self._addresses[family]
         return sum(
             bisect_right(values, last) - bisect_left(values, first) for first, last in ranges
         )
 
-    def pod_addresses_in(self, family: Family, ranges: Iterable[Range]) -> Iterator[Address]:
+    def pod_addresses_in(self, family: Family, ranges: Iterable[Span]) -> Iterator[Address]:
         """The addresses of pods within ``ranges``, in ascending order."""
         values = self._addresses[family]
         for first, last in ranges:

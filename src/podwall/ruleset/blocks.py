@@ -9,90 +9,97 @@ algorithm of Draves, King, Venkatachary and Zill, "Constructing Optimal IP Routi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from podwall.model.net import Cidr, Family
 from podwall.model.policy import IPBlock
+from podwall.model.spans import Span, merged, without
 from podwall.ruleset.ir import Net
 
-Range: TypeAlias = tuple[int, int]
-"""First and last address as integers, both included."""
-
-_Tree: TypeAlias = "tuple[int, _Tree | None, _Tree | None]"
-# A node of the binary trie: which answers could stand here at the least cost (1: outside,
-# 2: inside, 3: either), and its halves; a node without halves is uniform.
-_OUTSIDE, _INSIDE = 1, 2
+_OUTSIDE, _INSIDE, _EITHER = 1, 2, 3
+# Which answers could stand at a node of the binary trie at the least cost.
 
 
-def union_ranges(family: Family, blocks: Iterable[IPBlock]) -> tuple[Range, ...]:
+class _Node(NamedTuple):
+    """A part of the address space, a power of two in size; one without children is uniform."""
+
+    answers: int
+    start: int
+    size: int
+    children: tuple[_Node, ...] = ()
+
+
+def union_ranges(family: Family, blocks: Iterable[IPBlock]) -> tuple[Span, ...]:
     """The addresses of ``family`` that some block allows, as sorted ranges that do not touch."""
-    pieces: list[Range] = []
-    for block in blocks:
-        if block.cidr.family is family:
-            pieces.extend(_without(block))
-    pieces.sort()
-    merged: list[Range] = []
-    for first, last in pieces:
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return tuple(merged)
+    return merged(
+        piece for block in blocks if block.cidr.family is family for piece in _pieces(block)
+    )
 
 
-def _without(block: IPBlock) -> Iterable[Range]:
+def _pieces(block: IPBlock) -> tuple[Span, ...]:
     """The ranges of one block between its holes."""
-    start = block.cidr.first
-    for hole in sorted(block.excepts):
-        if hole.first > start:
-            yield start, hole.first - 1
-        start = max(start, hole.last + 1)
-    if start <= block.cidr.last:
-        yield start, block.cidr.last
+    holes = merged((each.first, each.last) for each in block.excepts)
+    return without([(block.cidr.first, block.cidr.last)], holes)
 
 
-def minimal_members(family: Family, ranges: tuple[Range, ...]) -> frozenset[Net]:
+def minimal_members(family: Family, ranges: Sequence[Span]) -> frozenset[Net]:
     """The fewest members of a ``hash:net`` set that match exactly ``ranges``.
 
     ``ranges`` are sorted and do not touch. The kernel refuses a prefix length of 0 (S27), so each
     half of the address space is solved alone.
     """
+    # Where the answer changes: an address is inside if an odd number of edges is not above it.
+    edges = [edge for first, last in ranges for edge in (first, last + 1)]
     members: list[Net] = []
     half = 1 << (family.bits - 1)
-    for start in (0, half):
-        tree = _candidates(start, half, ranges)
-        _choose(tree, family, start, half, inherited=_OUTSIDE, members=members)
+    middle = bisect_left(edges, half)
+    after = middle + (edges[middle : middle + 1] == [half])
+    low = _candidates(edges, 0, half, int(edges[:1] == [0]), middle)
+    high = _candidates(edges, half, half, after, bisect_left(edges, 2 * half))
+    for tree in (low, high):
+        _choose(tree, family, _OUTSIDE, members)
     return frozenset(members)
 
 
-def _candidates(start: int, size: int, ranges: tuple[Range, ...]) -> _Tree:
-    """Pass one, from the leaves up: a node could take what both halves could, else either."""
-    overlapping = tuple(each for each in ranges if each[0] < start + size and each[1] >= start)
-    if not overlapping:
-        return _OUTSIDE, None, None
-    if overlapping[0][0] <= start and start + size - 1 <= overlapping[0][1]:
-        return _INSIDE, None, None
+def _candidates(edges: Sequence[int], start: int, size: int, lo: int, hi: int) -> _Node:
+    """Pass one, from the leaves up: a node could take what both halves could, else either.
+
+    ``edges[lo:hi]`` are the edges within, those at the node's start not among them.
+    """
+    before = _INSIDE if lo % 2 else _OUTSIDE
+    if lo == hi:
+        return _Node(before, start, size)
+    if (hi - lo) % 2 == 0:
+        # All around the part with the edges the answer is the same. From two levels above that part
+        # on, this is the answer that a node could take, so the levels between need not be walked.
+        small = 2 << ((edges[lo] - 1) ^ edges[hi - 1]).bit_length()
+        if small < size:
+            inner = _split(edges, edges[lo] // small * small, small, lo, hi)
+            return _Node(before, start, size, (inner,))
+    return _split(edges, start, size, lo, hi)
+
+
+def _split(edges: Sequence[int], start: int, size: int, lo: int, hi: int) -> _Node:
     half = size // 2
-    left = _candidates(start, half, overlapping)
-    right = _candidates(start + half, half, overlapping)
-    return left[0] & right[0] or left[0] | right[0], left, right
+    middle = bisect_left(edges, start + half, lo, hi)
+    after = middle + (middle < hi and edges[middle] == start + half)
+    left = _candidates(edges, start, half, lo, middle)
+    right = _candidates(edges, start + half, half, after, hi)
+    answers = left.answers & right.answers or _EITHER
+    return _Node(answers, start, size, (left, right))
 
 
-def _choose(
-    tree: _Tree, family: Family, start: int, size: int, inherited: int, members: list[Net]
-) -> None:
+def _choose(node: _Node, family: Family, inherited: int, members: list[Net]) -> None:
     """Pass two, from the root down: write a member only where the inherited answer will not do."""
-    answers, left, right = tree
     answer = inherited
-    if not answers & inherited:
-        answer = answers
-        prefix = family.bits - (size.bit_length() - 1)
-        members.append(Net(Cidr(family, start, prefix), nomatch=answer == _OUTSIDE))
-    if left is not None and right is not None:
-        half = size // 2
-        _choose(left, family, start, half, answer, members)
-        _choose(right, family, start + half, half, answer, members)
+    if not node.answers & inherited:
+        answer = node.answers
+        prefix = family.bits - (node.size.bit_length() - 1)
+        members.append(Net(Cidr(family, node.start, prefix), nomatch=answer == _OUTSIDE))
+    for child in node.children:
+        _choose(child, family, answer, members)
 
 
 def block_members(family: Family, blocks: Iterable[IPBlock]) -> frozenset[Net]:

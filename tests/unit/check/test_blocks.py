@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
+from podwall.check import check
 from podwall.check.finding import Severity
-from tests.builders import UDP, all_of, allow, block, node, pod, policy, port
+from tests.builders import UDP, Allow, all_of, allow, block, node, pod, policy, port
+from tests.effort import calls_of
 from tests.unit.check.helpers import cluster, found, paths, run
 
 TEN = block("10.0.0.0/8", "10.1.0.0/16")
@@ -121,3 +125,41 @@ def test_s29_a_dual_stack_subject_uses_both_and_one_without_addresses_says_nothi
     both = policy("dev/p", egress=[allow(block("192.0.2.0/24"), block("2001:db8::/32"))])
     assert not paths("block-family-unused", cluster(pod("dev/web", "10.0.0.2", "fd00::2"), both))
     assert not paths("block-family-unused", cluster(pod("dev/web"), both))
+
+
+def holes(number: int, start: int = 0) -> list[str]:
+    """Addresses of 10.0.0.0/8 with a gap after each."""
+    values = range(2 * start, 2 * (start + number), 2)
+    return [f"10.{each >> 16}.{each >> 8 & 255}.{each & 255}/32" for each in values]
+
+
+def shapes(number: int) -> list[list[Allow]]:
+    """Rules of one policy that are large in one way each."""
+    blocks = [block(each) for each in holes(number)]
+    return [
+        [allow(block("10.0.0.0/8", *holes(number)))],
+        [allow(block("10.0.0.0/8", *holes(number)), block("10.0.0.0/8", *holes(number, number)))],
+        [allow(*blocks)],
+        [allow(*blocks), allow(*blocks[1:])],
+        [allow(block("10.0.0.0/8", *holes(number)), *blocks)],
+        [
+            allow(ports=[port(each) for each in range(1, 2 * number, 2)]),
+            allow(ports=[port(each) for each in range(3, 2 * number, 2)]),
+        ],
+    ]
+
+
+@pytest.mark.parametrize("shape", range(6))
+def test_the_work_grows_in_step_with_the_size_of_one_policy(shape: int) -> None:
+    small, large = (
+        cluster(pod("dev/web", "10.0.0.2"), policy("dev/p", ingress=shapes(number)[shape]))
+        for number in (100, 400)
+    )
+    assert calls_of(lambda: check(large)) < 6 * calls_of(lambda: check(small))
+
+
+def test_a_message_names_a_block_of_many_excepts_by_the_first_few() -> None:
+    many = block("10.0.0.0/8", *holes(1000))
+    rules = [allow(many, block("10.0.0.0/16", *holes(1000)))]
+    snapshot = cluster(pod("dev/web", "10.0.0.3"), policy("dev/p", ingress=rules))
+    assert max(len(each.message) for each in check(snapshot)) < 300

@@ -7,10 +7,11 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwall.check.cover import implies, namespaces_imply, peer_covered, port_covered
+from podwall.check.cover import implies, namespaces_imply, peers_cover, ports_cover
 from podwall.model.net import PORT_PROTOCOLS
 from podwall.model.policy import (
     AllPortsOf,
+    AnyPeer,
     AnyPort,
     IPBlock,
     NamedPort,
@@ -66,7 +67,7 @@ def means(peer: Peer, address: object) -> bool:
 def test_s26_a_covered_block_has_no_address_beyond_the_union(
     narrow: IPBlock, wide: list[IPBlock]
 ) -> None:
-    if peer_covered(narrow, tuple(wide)):
+    if peers_cover(tuple(wide), (narrow,)):
         for address in strategies.UNIVERSE:
             if means(narrow, address):
                 assert any(means(each, address) for each in wide)
@@ -74,7 +75,7 @@ def test_s26_a_covered_block_has_no_address_beyond_the_union(
 
 @given(strategies.ports(), st.lists(strategies.ports(), max_size=3))
 def test_a_covered_port_has_no_packet_beyond_the_others(narrow: Port, wide: list[Port]) -> None:
-    if port_covered(narrow, tuple(wide)) and not isinstance(narrow, NamedPort):
+    if ports_cover(tuple(wide), (narrow,)) and not isinstance(narrow, NamedPort):
         for protocol, number in itertools.product((*PORT_PROTOCOLS, None), range(70, 90)):
             if matches(narrow, protocol, number):
                 assert any(matches(each, protocol, number) for each in wide)
@@ -93,23 +94,38 @@ def matches(port: Port, protocol: object, number: int) -> bool:
 
 
 def test_a_named_port_is_covered_by_itself_and_by_its_whole_protocol_only() -> None:
-    assert port_covered(named("web"), (named("web"),))
-    assert port_covered(named("web"), (all_of(named("web").protocol),))
-    assert not port_covered(named("web"), (port(1, 65535),))
-    assert not port_covered(named("web"), (named("dns"),))
+    assert ports_cover((named("web"),), (named("web"),))
+    assert ports_cover((all_of(named("web").protocol),), (named("web"),))
+    assert not ports_cover((port(1, 65535),), (named("web"),))
+    assert not ports_cover((named("dns"),), (named("web"),))
 
 
 def test_s26_neighbouring_blocks_and_ports_cover_what_spans_them() -> None:
-    assert peer_covered(block("10.0.0.0/8"), (block("10.0.0.0/9"), block("10.128.0.0/9")))
-    assert port_covered(port(80, 90), (port(80, 85), port(86, 90)))
-    assert not port_covered(port(80, 90), (port(80, 85), port(87, 90)))
+    assert peers_cover((block("10.0.0.0/9"), block("10.128.0.0/9")), (block("10.0.0.0/8"),))
+    assert ports_cover((port(80, 85), port(86, 90)), (port(80, 90),))
+    assert not ports_cover((port(80, 85), port(87, 90)), (port(80, 90),))
+
+
+def test_any_peer_covers_everything_and_is_covered_by_nothing_else() -> None:
+    anybody, everyone = AnyPeer(), pods(namespaces={})
+    assert peers_cover((anybody,), (everyone, block("0.0.0.0/0"), anybody))
+    assert not peers_cover((everyone, block("0.0.0.0/0"), block("::/0")), (anybody,))
+
+
+def test_every_peer_and_port_has_to_be_covered() -> None:
+    ten, web = block("10.0.0.0/8"), pods({"app": "web"}, namespaces="dev")
+    assert peers_cover((ten, web), (web, ten))
+    assert not peers_cover((ten,), (ten, web))
+    assert not peers_cover((ten,), (ten, block("fd00::/64")))
+    assert not ports_cover((port(80), named("web")), (port(80), port(81)))
+    assert not ports_cover((port(80),), (port(80), AnyPort()))
 
 
 def test_s14_everything_in_all_namespaces_covers_pods_but_no_block() -> None:
     everyone = pods(namespaces={})
-    assert peer_covered(pods({"app": "web"}, namespaces="dev"), (everyone,))
-    assert not peer_covered(block("10.0.0.0/8"), (everyone,))
-    assert not peer_covered(everyone, (block("0.0.0.0/0"), block("::/0")))
+    assert peers_cover((everyone,), (pods({"app": "web"}, namespaces="dev"),))
+    assert not peers_cover((everyone,), (block("10.0.0.0/8"),))
+    assert not peers_cover((block("0.0.0.0/0"), block("::/0")), (everyone,))
 
 
 def test_s18_a_namespace_by_name_is_not_surely_one_by_label() -> None:
@@ -118,4 +134,4 @@ def test_s18_a_namespace_by_name_is_not_surely_one_by_label() -> None:
     assert not namespaces_imply(by_label, "dev")
     assert namespaces_imply("dev", "dev")
     assert not namespaces_imply("dev", "prod")
-    assert not peer_covered(PodPeer("dev", EVERYTHING), (PodPeer("prod", EVERYTHING),))
+    assert not peers_cover((PodPeer("prod", EVERYTHING),), (PodPeer("dev", EVERYTHING),))

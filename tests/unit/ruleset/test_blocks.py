@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from podwall.ruleset.blocks import block_members, union_ranges
 from podwall.ruleset.ir import IPSet, Net, SetRole, SetType
 from podwall.ruleset.simulate import net_matches
 from tests.builders import addr, block, net
+from tests.effort import calls_of
 
 
 def members(*blocks: IPBlock, family: Family = Family.V4) -> list[str]:
@@ -98,3 +100,17 @@ def test_ranges_are_merged_and_sorted() -> None:
         (addr("10.0.0.0").value, addr("10.0.0.2").value),
     )
     assert Net(net("10.0.0.0/31")) in block_members(Family.V4, [block("10.0.0.0/31")])
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_a_hole_costs_as_much_beside_many_others_as_beside_a_few(family: Family) -> None:
+    host = (Cidr(family, 1 << family.bits - 8, 8), family.bits)
+
+    def work(number: int) -> int:
+        step = (1 << family.bits - 8) // number
+        holes = (Cidr(family, host[0].value + each * step + 2, host[1]) for each in range(number))
+        union = [IPBlock(host[0], tuple(holes))]
+        return calls_of(lambda: block_members(family, union))
+
+    assert work(1024) < 5 * work(256)
+    assert work(256) < 256 * 40
