@@ -40,7 +40,8 @@ def node_prefix(lab: Lab, node: str) -> tuple[str, ...]:
     holder = lab.world.holder
     same_user = os.stat(f"/proc/{holder}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino
     user = () if same_user else ("--user", "--preserve-credentials")
-    outer = ("nsenter", f"--target={holder}", *user, "--mount", "--")
+    # The process namespace as well: without it /proc, which is the lab's, has no place for us.
+    outer = ("nsenter", f"--target={holder}", *user, "--mount", "--pid", "--")
     return (*outer, "nsenter", f"--net=/run/netns/{lab.place(node).netns}", "--")
 
 
@@ -305,3 +306,14 @@ def _arrivals(sent: Sequence[float], seen: bytearray) -> Arrivals:
         lost=tuple(lost[:100]),
         stray=tuple(there[:100]),
     )
+
+
+def by_change(
+    packets: Sequence[tuple[int, float]], times: Sequence[tuple[float, str]]
+) -> dict[str, int]:
+    """How many of these packets were sent during which change; a change lasts until the next."""
+    counts: dict[str, int] = {}
+    for _number, sent in packets:
+        name = next(name for begun, name in reversed(times) if begun <= sent)
+        counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -4,16 +4,21 @@
 2.  Each family's chains are switched in one transaction: profiles, dispatch and hooks at once.
 3.  Sets lose members, and sets that nothing names any more are destroyed.
 
-While this runs, a peer that changes sets is in both for a moment, so each direction of a flow meets
-its old verdict or its new one, and never a third. Every step can be cut off anywhere: reading the
-kernel and diffing again leads to the same end.
+While this runs, a peer that changes sets is in both for a moment, so a flow meets its old verdict
+or its new one, and never a third. Where a change of members would cross another change, that is not
+so (:mod:`podwall.ruleset.crossing`): those members leave before the first step and join after the
+last. So no flow that both states deny passes at any moment, and every step can be cut off anywhere:
+reading the kernel and diffing again leads to the same end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import enum
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from podwall.ruleset.crossing import Crossing, used_sets
 from podwall.ruleset.ir import FamilyRules, Hook, IPSet, Member, Net, Ruleset, SetRole
 from podwall.ruleset.plan import (
     ChainStep,
@@ -33,15 +38,17 @@ def diff(observed: Observed, desired: Ruleset) -> Plan:
     changes = [_FamilyChange(observed.family(each.family), each) for each in desired.families]
     steps: list[Step] = [
         SetStep(destroy=_all(change.mismatched for change in changes)),
+        SetStep(delete=_all(change.deletions(_Moment.FIRST) for change in changes)),
         SetStep(
             create=_all(change.created for change in changes),
-            add=_all(change.additions() for change in changes),
+            add=_all(change.additions(_Moment.FIRST) for change in changes),
         ),
         *(change.switch() for change in changes),
         SetStep(
-            delete=_all(change.deletions() for change in changes),
+            delete=_all(change.deletions(_Moment.LAST) for change in changes),
             destroy=_all(change.destroyed for change in changes),
         ),
+        SetStep(add=_all(change.additions(_Moment.LAST) for change in changes)),
     ]
     return Plan(tuple(_joined(step for step in steps if not _is_empty(step))))
 
@@ -58,6 +65,13 @@ def cleanup(observed: Observed) -> Plan:
         sets += sorted(family.sets)
     steps.append(SetStep(destroy=tuple(sets)))
     return Plan(tuple(step for step in steps if not _is_empty(step)))
+
+
+class _Moment(enum.Enum):
+    """When members of sets change: before the rules are switched or after."""
+
+    FIRST = enum.auto()
+    LAST = enum.auto()
 
 
 class _FamilyChange:
@@ -79,16 +93,60 @@ class _FamilyChange:
         )
         self.destroyed = tuple(sorted(self._present.keys() - desired.sets.keys()))
 
-    def additions(self) -> Iterator[MemberChange]:
-        """Members that sets gain: an address may be allowed by old and new rules for a while."""
-        for desired, present in self._compared():
-            missing = desired.members - present.members
-            if missing:
-                yield MemberChange(desired, _in_order(missing))
+    @functools.cached_property
+    def _used(self) -> Collection[str]:
+        """The sets that a rule in the kernel names."""
+        return used_sets(self.observed.chains)
 
-    def deletions(self) -> Iterator[MemberChange]:
-        """Members that sets lose."""
-        for desired, present in self._compared():
+    @functools.cached_property
+    def _crossing(self) -> Crossing:
+        return Crossing(
+            self.observed,
+            self.desired,
+            [
+                (ipset, missing | surplus)
+                for ipset, missing, surplus in self._compared()
+                if ipset.name in self._used
+            ],
+        )
+
+    def additions(self, moment: _Moment) -> Iterator[MemberChange]:
+        """Members that sets gain: early, so that movers are in both, unless they have to wait."""
+        for desired, missing, _ in self._compared():
+            chosen = [
+                each for each in missing if self._waits(desired, each) is (moment is _Moment.LAST)
+            ]
+            if chosen:
+                yield MemberChange(desired, _in_order(chosen))
+
+    def deletions(self, moment: _Moment) -> Iterator[MemberChange]:
+        """Members that sets lose: late, for the same reason."""
+        for desired, _, surplus in self._compared():
+            unused = bool(surplus) and desired.name not in self._used
+            chosen = [
+                each
+                for each in surplus
+                if (unused or self._waits(desired, each)) is (moment is _Moment.FIRST)
+            ]
+            if chosen:
+                yield MemberChange(desired, _in_order(chosen))
+
+    def _waits(self, ipset: IPSet, member: Member) -> bool:
+        """Whether a member may be in the set only while both states say so.
+
+        A set that no rule in the kernel names is made ready before one does.
+        """
+        return ipset.name in self._used and self._crossing.crosses(ipset, member)
+
+    def _compared(self) -> Iterator[tuple[IPSet, frozenset[Member], frozenset[Member]]]:
+        """The sets that stay, what each lacks and what it has too much.
+
+        What was cut is known to the kernel alone.
+        """
+        for name, desired in self.desired.sets.items():
+            if name not in self._present or desired.role is SetRole.CUT:
+                continue
+            present = self._present[name]
             # Adding a prefix with the other sign changes the entry in place: deleting it by its
             # prefix afterwards would take the new one away.
             prefixes = {each.cidr for each in desired.members if isinstance(each, Net)}
@@ -97,14 +155,7 @@ class _FamilyChange:
                 for each in present.members - desired.members
                 if not (isinstance(each, Net) and each.cidr in prefixes)
             )
-            if surplus:
-                yield MemberChange(desired, _in_order(surplus))
-
-    def _compared(self) -> Iterator[tuple[IPSet, IPSet]]:
-        """Sets whose members are compared; what was cut is known to the kernel alone."""
-        for name, desired in self.desired.sets.items():
-            if name in self._present and desired.role is not SetRole.CUT:
-                yield desired, self._present[name]
+            yield desired, desired.members - present.members, surplus
 
     def switch(self) -> ChainStep:
         """The transaction that puts the new rules in force and removes the old ones."""
@@ -161,7 +212,7 @@ def _joined(steps: Iterable[Step]) -> Iterator[Step]:
     for step in steps:
         if waiting is None:
             pass
-        elif isinstance(step, SetStep) and not waiting.destroy:
+        elif isinstance(step, SetStep) and not (waiting.delete or waiting.destroy):
             waiting = SetStep(
                 waiting.create + step.create,
                 waiting.add + step.add,

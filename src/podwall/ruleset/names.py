@@ -103,6 +103,16 @@ def dispatch_chain(direction: Direction, block: Cidr | None = None) -> str:
     return f"{CHAIN_PREFIX}{direction.value[:2]}-{text}"
 
 
+def dispatch_direction(name: str) -> Direction | None:
+    """The direction that a dispatch chain of this name is for; ``None`` for any other chain."""
+    for direction in Direction:
+        if name == dispatch_chain(direction) or name.startswith(
+            f"{CHAIN_PREFIX}{direction.value[:2]}-"
+        ):
+            return direction
+    return None
+
+
 def root_chain(hook: Hook) -> str:
     """Name of the chain that a hook jumps to."""
     return f"{CHAIN_PREFIX}{hook.value}"
