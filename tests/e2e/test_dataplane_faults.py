@@ -191,6 +191,26 @@ def test_a_tool_that_fails_while_reading_is_not_taken_for_an_empty_kernel(
 
 
 @pytest.mark.parametrize("mode", Mode)
+def test_sets_with_spaces_in_their_names_stop_nothing_and_stay(
+    kernel: PrivateKernel, mode: Mode
+) -> None:
+    bench = Bench(kernel.runner, mode)
+    desired = compile_node(cluster(), "a")
+    theirs = ("PW4-p-a b", "PW4-p-a hash:ip", "PW4-cut x", "PW4-cut 10.0.0.1,tcp:1,10.0.0.2")
+    enforce(bench.dataplane, desired)
+    for name in theirs:
+        kernel.output("ipset", "create", name, "hash:ip")
+        kernel.output("ipset", "add", name, "192.0.2.1")
+    assert not diff(bench.dataplane.observe(), desired)
+    assert bench.dataplane.repair() == 0
+    enforce(bench.dataplane, compile_node(cluster("10.0.1.20"), "a"))
+    enforce(bench.dataplane, desired)
+    clear(bench)
+    names = kernel.output("ipset", "list", "-n").splitlines()
+    assert sorted(names) == sorted(theirs)
+
+
+@pytest.mark.parametrize("mode", Mode)
 def test_s10_a_refused_policy_is_found_and_the_rest_is_enforced(
     kernel: PrivateKernel, mode: Mode, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from podwall.dataplane.base import DataPlane
 from podwall.dataplane.blame import find_culprits
-from podwall.errors import BatchRefused
+from podwall.errors import BatchRefused, KernelError
 from podwall.model.net import Family
 from podwall.model.policy import PolicyKey
 from podwall.ruleset.diff import cleanup, diff
@@ -117,10 +117,23 @@ def _names(policies: frozenset[PolicyKey]) -> str:
 
 def _enforce_once(dataplane: DataPlane, desired: Ruleset) -> ApplyReport:
     observed = dataplane.observe()
-    if dataplane.repair():
+    if _repair(dataplane):
         observed = dataplane.observe()
     plan = diff(observed, for_families(desired, dataplane.families))
-    return apply(dataplane, plan, observed)
+    report = apply(dataplane, plan, observed)
+    if plan:
+        # What could not be removed before may have been held by rules that are gone now.
+        _repair(dataplane)
+    return report
+
+
+def _repair(dataplane: DataPlane) -> int:
+    """Remove what is not ours from our sets; that it fails must not keep rules from being set."""
+    try:
+        return dataplane.repair()
+    except KernelError as error:
+        log.warning("our sets hold what podwall never writes, and it cannot be removed: %s", error)
+        return 0
 
 
 def for_families(desired: Ruleset, families: Sequence[Family]) -> Ruleset:

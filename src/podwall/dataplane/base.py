@@ -59,7 +59,11 @@ class DataPlane(Protocol):
         """Remove from sets of ours what podwall never puts there; how many things it removed.
 
         Such things are no part of :class:`~podwall.ruleset.plan.Observed`, which has no words for
-        them: they are known from the last :meth:`observe`.
+        them: they are known from the last :meth:`observe`. What cannot be removed stays for the
+        next call.
+
+        Raises:
+            KernelError: a tool is missing, failed for no line's sake or did not end.
         """
         ...
 

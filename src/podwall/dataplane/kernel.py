@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 from podwall.dataplane.base import Connection
@@ -115,13 +115,15 @@ class KernelDataPlane:
                 assert_never(step)
 
     def repair(self) -> int:
-        """See :meth:`DataPlane.repair`."""
+        """See :meth:`DataPlane.repair`.
+
+        What cannot be removed is logged and tried again by the next call.
+        """
         lines = [spec_words(line) for line in self._stray_lines]
         if lines:
             log.warning("removing from our sets what podwall never writes: %s", "; ".join(lines))
-            self._restore_sets("\n".join(lines) + "\n")
-        self._stray_lines = ()
-        return len(lines)
+            self._stray_lines = tuple(self._send_sets(_text(lines), _leave_and_tell))
+        return len(lines) - len(self._stray_lines)
 
     def remains(self) -> tuple[CutMember, ...]:
         """See :meth:`DataPlane.remains`."""
@@ -193,36 +195,53 @@ class KernelDataPlane:
 
     def _restore_sets(self, text: str) -> None:
         """Send a batch; sets that cannot be destroyed yet are tried again, then left."""
-        busy = self._send_sets(text)
+        busy = self._send_sets(text, _is_busy)
         for seconds in RETRY_PAUSES:
             if not busy:
                 return
             time.sleep(seconds)
-            busy = self._send_sets("".join(f"{line}\n" for line in busy))
+            busy = self._send_sets(_text(busy), _is_busy)
         if busy:
             log.warning("sets stay because a rule names them: %s", ", ".join(busy))
 
-    def _send_sets(self, text: str) -> list[str]:
-        """Send a batch to its end; the lines that destroy sets in use are handed back."""
+    def _send_sets(self, text: str, is_left: Callable[[str, str], bool]) -> list[str]:
+        """Send a batch to its end; the refused lines that may be left are handed back.
+
+        ``is_left`` is asked about each, with what ipset said; any other is raised.
+        """
         argv = ["ipset", "restore"]
-        busy: list[str] = []
+        left: list[str] = []
         while text:
             completed = self._call(argv, text)
             if completed.status == 0:
                 break
             error = batch_error(argv, completed, text, self._lock_seconds)
             line = _line_of(error)
-            if not line.startswith("destroy ") or IN_USE not in completed.stderr:
+            if not line or not is_left(line, completed.stderr):
                 raise error
-            busy.append(line)
+            left.append(line)
             text = text.split(f"{line}\n", 1)[1]
-        return busy
+        return left
 
     def _output(self, argv: Sequence[str]) -> str:
         return check(argv, self._call(argv, None))
 
     def _call(self, argv: Sequence[str], text: str | None) -> Completed:
         return self._runner.run(argv, input=text, timeout=self._timeout)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_busy(line: str, said: str) -> bool:
+    """Whether a set could not be destroyed because it is in use."""
+    return line.startswith("destroy ") and IN_USE in said
+
+
+def _leave_and_tell(line: str, said: str) -> bool:
+    log.warning("%r is left for later: %s", line, said.strip())
+    return True
 
 
 def _line_of(error: KernelError) -> str:

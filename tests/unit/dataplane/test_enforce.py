@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from unittest import mock
 
 import pytest
@@ -21,6 +22,7 @@ from podwall.dataplane.apply import (
     plan_cleanup,
 )
 from podwall.dataplane.blame import PROBE_CHAIN, refused_rules
+from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed
 from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode
 from podwall.dataplane.kernel import open_kernels
@@ -184,6 +186,56 @@ def test_what_was_changed_by_hand_is_put_right(mode: Mode) -> None:
     enforce(dataplane, desired)
     assert holds(kernel, mode, desired)
     assert set(kernel.sets.by_name) == {*desired.v4.sets, *desired.v6.sets}
+
+
+class Stubborn(MemoryKernel):
+    """A kernel in which removing a member, or a set of another type, fails while ``stuck``."""
+
+    stuck = True
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | bytes | None = None,  # noqa: A002
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Completed:
+        first = str(input or "").split("\n")[0]
+        if self.stuck and first.startswith(("del PW4-n-odd ", "destroy PW4-odd")):
+            return Completed("", "ipset v7.17: Error in line 1: Kernel error received: odd\n", 1)
+        return super().run(argv, input=input, timeout=timeout)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_cannot_be_put_right_is_told_and_the_rest_is_enforced(
+    mode: Mode, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = Stubborn()
+    dataplane = memory_dataplane(kernel, mode)
+    desired = ruleset(cluster())
+    odd = "create PW4-n-odd hash:ip,port\nadd PW4-n-odd 10.0.0.1,gre:0\n"
+    odd += "create PW4-odd bitmap:port\ncreate PW4-even bitmap:port\n"
+    kernel.run(["ipset", "restore"], input=odd)
+    enforce(dataplane, desired)
+    assert holds(kernel, mode, desired)
+    assert set(kernel.sets.by_name) == {*desired.v4.sets, *desired.v6.sets, "PW4-odd"}
+    assert "del PW4-n-odd 10.0.0.1,gre:0" in caplog.text
+    assert "Kernel error received: odd" in caplog.text
+    kernel.stuck = False
+    enforce(dataplane, desired)
+    assert set(kernel.sets.by_name) == {*desired.v4.sets, *desired.v6.sets}
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_set_that_rules_held_onto_is_removed_once_these_are_switched(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    kernel.run(["ipset", "restore"], input="create PW4-odd bitmap:port\n")
+    rules = [":PW-old - [0:0]", "-A PW-old -m set --match-set PW4-odd src -j DROP"]
+    text = "\n".join(["*filter", *rules, "COMMIT", ""])
+    kernel.run([f"iptables-{mode.value}-restore", "--noflush"], input=text)
+    enforce(memory_dataplane(kernel, mode), ruleset(cluster()))
+    assert holds(kernel, mode, ruleset(cluster()))
+    assert "PW4-odd" not in kernel.sets.by_name
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -133,6 +133,31 @@ def test_what_podwall_never_puts_into_its_sets_is_handed_back_for_removal() -> N
     assert saved.foreign == ("PW4-t-in-3", "PW4-p-mask", "PW4-other")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PW4-p-web-x b",
+        "PW4-p-web-x hash:ip",
+        "PW4-p-web-x hash:ip family",
+        "PW4-p-web-x 10.0.0.9",
+        "PW4-p-web-x 10.0.0.9 nomatch",
+        "PW4-p-web-x 1.2.3.4 timeout",
+        "x PW4-p-web-x",
+        "PW4-p-web-x ",
+        " PW4-p-web-x",
+    ],
+)
+def test_a_name_with_spaces_is_not_one_of_ours(name: str) -> None:
+    kind = "hash:ip family inet hashsize 64 maxelem 1048576"
+    ours = f"create PW4-p-web-x {kind}\nadd PW4-p-web-x 1.1.1.1\n"
+    theirs = f"create {name} {kind}\nadd {name} 10.0.0.1\n"
+    for text in (ours + theirs, theirs + ours):
+        saved = parse_save(text)
+        assert list(saved.sets) == ["PW4-p-web-x"]
+        assert saved.sets["PW4-p-web-x"].members == {parse_address("1.1.1.1")}
+        assert (saved.strays, saved.foreign) == ((), ())
+
+
 def test_sets_belong_to_the_family_of_their_name() -> None:
     assert list(parse_save(SAVED).of_family(V6)) == ["PW6-p-all-x"]
 

@@ -3,11 +3,16 @@
 Only sets whose names podwall gives are read; the rest are other programs'. What ipset adds by
 itself (bucketsize, initval, counters, timeouts of members) says nothing about the meaning of a set
 and is skipped. Members that podwall never writes are handed back as text, to be removed.
+
+ipset prints names as they are, and other programs' names may hold spaces: ``PW4-p-a b`` is a set of
+its own, not ``PW4-p-a``. Only the line that creates a set tells, since it holds one word that is a
+type; the members of a set follow this line.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -21,6 +26,7 @@ from podwall.ruleset.names import set_role
 
 _PROTOCOLS = {word: protocol for protocol, word in PROTOCOL_WORDS.items()}
 _TYPES = {each.value: each for each in SetType}
+_ANY_TYPE = re.compile(r"(hash|bitmap|list):\S+\Z", re.ASCII)
 
 
 class Stray(msgspec.Struct, frozen=True):
@@ -62,16 +68,20 @@ def parse_save(text: str) -> SavedSets:
     strays: list[Stray] = []
     foreign: list[str] = []
     cut: list[CutMember] = []
+    current = ""
     for line in text.split("\n"):
         words = line.split(" ")
-        if words[0] == "create" and len(words) > 2 and OUR_SET.match(words[1]):
+        if words[0] == "create":
+            current = words[1] if _is_ours(words) else ""
+            if not current:
+                continue
             header = _header(words)
             if header is None:
-                foreign.append(words[1])
+                foreign.append(current)
             else:
-                headers[words[1]] = header
-                members[words[1]] = set()
-        elif words[0] == "add" and len(words) > 2 and words[1] in headers:
+                headers[current] = header
+                members[current] = set()
+        elif words[0] == "add" and len(words) > 2 and words[1] == current and current in headers:
             header = headers[words[1]]
             # What is in a set of cut connections changes by itself and is never compared.
             if header.role is SetRole.CUT:
@@ -88,6 +98,12 @@ def parse_save(text: str) -> SavedSets:
         tuple(foreign),
         tuple(cut),
     )
+
+
+def _is_ours(words: list[str]) -> bool:
+    """Whether a ``create`` line is of a set with a name that podwall gives."""
+    types = [bool(_ANY_TYPE.match(word)) for word in words[2:]]
+    return types[:1] == [True] and sum(types) == 1 and bool(OUR_SET.match(words[1]))
 
 
 def _flags(words: list[str]) -> list[str]:
