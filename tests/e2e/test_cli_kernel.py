@@ -183,6 +183,24 @@ def test_an_apply_with_nothing_to_change_cuts_no_connection_that_the_node_would_
     assert results["connections_cut"] == 1
 
 
+def test_rules_in_the_other_mode_are_a_difference_and_cleanup_removes_those_of_both(
+    host: Host,
+) -> None:
+    host.apply("example")
+    host.podwall("cleanup")
+    words = ("apply", manifests("example"), "--node-name", NODE, "--mode", host.mode.other.value)
+    assert host.kernel.run(sys.executable, "-m", "podwall", *words).status == 0
+    host.apply("example")
+    ran = host.diff("example")
+    assert ran.status == 1
+    assert f"podwall cleanup --mode {host.mode.other.value}" in ran.stderr
+    assert host.kernel.run(sys.executable, "-m", "podwall", "cleanup").status == 0
+    for mode in Mode:
+        for stem in ("iptables", "ip6tables"):
+            assert "PW" not in host.kernel.output(f"{stem}-{mode.value}-save")
+    assert host.kernel.output("ipset", "list", "-n").split() == ["other"]
+
+
 @pytest.mark.parametrize("text", LOST.values(), ids=LOST)
 def test_input_that_lost_something_changes_nothing(host: Host, tmp_path: Path, text: str) -> None:
     host.apply("example")

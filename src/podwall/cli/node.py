@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rich.text import Text
 
@@ -17,7 +19,7 @@ from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.conntrack import CutReport, cut_forbidden
 from podwall.dataplane.enforced import host_addresses, judged_addresses, node_allows
 from podwall.dataplane.hostlock import host_lock
-from podwall.dataplane.kernel import KernelDataPlane, open_kernel
+from podwall.dataplane.kernel import KernelDataPlane, open_kernel, open_kernels
 from podwall.errors import InputError, KernelError
 from podwall.manifest import Diagnostic
 from podwall.model.objects import PodKey
@@ -25,7 +27,7 @@ from podwall.model.policy import PolicyKey
 from podwall.ruleset import diff as planning
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
-from podwall.ruleset.plan import Plan
+from podwall.ruleset.plan import ChainStep, Plan
 
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +81,9 @@ def apply_files(args: argparse.Namespace) -> Status:
     if not args.force:
         _refuse_lost_input(args, cluster)
     if args.dry_run:
-        plan = planning.diff(dataplane.observe(), for_families(ruleset, dataplane.families))
-        _print_plan(args, dataplane, plan)
+        observed = dataplane.observe()
+        plan = planning.diff(observed, for_families(ruleset, dataplane.families))
+        _print_plan(args, plan, count_changes(plan, observed))
         return options.input_status(cluster)
 
     def compile_without(refused: frozenset[PolicyKey]) -> Ruleset:
@@ -103,9 +106,11 @@ def diff(args: argparse.Namespace) -> Status:
     cluster = _load(args)
     dataplane = _open(args)
     ruleset = for_families(cluster.ruleset(args.node_name), dataplane.families)
-    plan = planning.diff(dataplane.observe(), ruleset)
-    _print_plan(args, dataplane, plan)
-    return options.input_status(cluster, Status.DIFFERENT if plan else Status.OK)
+    observed = dataplane.observe()
+    plan = planning.diff(observed, ruleset)
+    _print_plan(args, plan, count_changes(plan, observed))
+    different = bool(plan or dataplane.strays)
+    return options.input_status(cluster, Status.DIFFERENT if different else Status.OK)
 
 
 def add_cleanup(parser: argparse.ArgumentParser) -> None:
@@ -117,16 +122,44 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
 
 
 def cleanup(args: argparse.Namespace) -> Status:
-    """Remove every rule, chain and set of podwall from this host."""
-    dataplane = _open(args)
+    """Remove every rule, chain and set of podwall from this host, in both iptables modes."""
+    _check_node_options(args)
+    runner, timeout = SystemRunner(), args.lock_wait + 60
+    mode = options.mode_of(args)
+    dataplanes: Sequence[KernelDataPlane] = (
+        open_kernels(runner, args.lock_wait, timeout)
+        if mode is None
+        else (open_kernel(runner, mode, args.lock_wait, timeout),)
+    )
+    with nullcontext() if args.dry_run else host_lock(args.lock_wait):
+        reports, steps = [], []
+        for dataplane in dataplanes:
+            observed = dataplane.observe()
+            plan = planning.cleanup(observed)
+            if dataplane is not dataplanes[-1]:
+                # Rules of the next mode still name the sets.
+                plan = Plan(tuple(each for each in plan.steps if isinstance(each, ChainStep)))
+            steps += plan.steps
+            reports.append(
+                count_changes(plan, observed) if args.dry_run else apply(dataplane, plan, observed)
+            )
     if args.dry_run:
-        _print_plan(args, dataplane, planning.cleanup(dataplane.observe()))
-        return Status.OK
-    with host_lock(args.lock_wait):
-        observed = dataplane.observe()
-        report = apply(dataplane, planning.cleanup(observed), observed)
-    _print_report(args, report, None)
+        _print_plan(args, Plan(tuple(steps)), _sum(reports))
+    else:
+        _print_report(args, _sum(reports), None)
     return Status.OK
+
+
+def _sum(reports: Sequence[ApplyReport]) -> ApplyReport:
+    """What all of ``reports`` changed together."""
+    return ApplyReport(
+        steps=sum(each.steps for each in reports),
+        rules_added=sum(each.rules_added for each in reports),
+        rules_removed=sum(each.rules_removed for each in reports),
+        members_added=sum(each.members_added for each in reports),
+        members_removed=sum(each.members_removed for each in reports),
+        seconds=sum(each.seconds for each in reports),
+    )
 
 
 def _load(args: argparse.Namespace) -> Cluster:
@@ -187,11 +220,15 @@ def _is_kept(cluster: Cluster, mistake: Diagnostic) -> bool:
             return False
 
 
-def _open(args: argparse.Namespace) -> KernelDataPlane:
+def _check_node_options(args: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         raise InputError("reading and changing the kernel's rules needs root; try with sudo")
     if not 0 <= args.lock_wait <= 3600:
         raise InputError(f"--lock-wait {args.lock_wait}: must be 0 to 3600 seconds")
+
+
+def _open(args: argparse.Namespace) -> KernelDataPlane:
+    _check_node_options(args)
     return open_kernel(
         SystemRunner(), options.mode_of(args), args.lock_wait, timeout=args.lock_wait + 60
     )
@@ -240,8 +277,7 @@ def _print_report(args: argparse.Namespace, report: ApplyReport, cut: CutReport 
         )
 
 
-def _print_plan(args: argparse.Namespace, dataplane: KernelDataPlane, plan: Plan) -> None:
-    changes = count_changes(plan, dataplane.observe())
+def _print_plan(args: argparse.Namespace, plan: Plan, changes: ApplyReport) -> None:
     if args.output == "json":
         print_json(plan_dict(plan, changes))
     else:
