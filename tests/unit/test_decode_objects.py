@@ -10,6 +10,7 @@ import yaml
 from podwall.model.decode import Decoded, decode_namespace, decode_node, decode_pod
 from podwall.model.net import Protocol, parse_address, parse_cidr
 from podwall.model.objects import NAME_LABEL, ContainerPort, Phase, Pod
+from podwall.model.selector import Operator, Requirement, selector
 
 
 def decode(text: str, **meta: Any) -> Decoded[Pod | None]:
@@ -149,11 +150,26 @@ def test_the_workload_is_the_top_level_owner(
     assert pod("", labels=labels, ownerReferences=references).workload == workload
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.5, None, [], {}])
-def test_a_label_value_that_is_no_string_is_an_error_that_says_to_quote_it(value: object) -> None:
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (1, "1"),
+        (-7, "-7"),
+        (1.5, "1.5"),
+        (1e3, "1000"),
+        (None, ""),
+        ([], ""),
+        ({}, ""),
+    ],
+)
+def test_a_label_value_that_is_no_string_is_an_error_and_kept_as_its_text(
+    value: object, text: str
+) -> None:
     decoded = decode("", labels={"app": "web", "debug": value})
     assert decoded.value is not None
-    assert decoded.value.labels == {"app": "web"}
+    assert decoded.value.labels == {"app": "web", "debug": text}
     (error,) = errors(decoded)
     assert error.startswith("metadata.labels.debug: ")
     assert "expected a string" in error
@@ -163,11 +179,51 @@ def test_a_label_value_that_is_no_string_is_an_error_that_says_to_quote_it(value
 @pytest.mark.parametrize(
     "key", ["a b", "", "/a", "a/", "A_b/c", "-a", "a/b/c", "x" * 64, "y" * 254 + "/a"]
 )
-def test_a_label_key_that_kubernetes_would_refuse_is_an_error(key: str) -> None:
+def test_a_label_key_that_kubernetes_would_refuse_is_an_error_and_kept(key: str) -> None:
     decoded = decode("", labels={key: "x"})
     assert decoded.value is not None
-    assert decoded.value.labels == {}
+    assert list(decoded.value.labels.values()) == ["x"]
+    assert key in decoded.value.labels or len(key) > 253
     assert len(decoded.errors) == 1
+
+
+@pytest.mark.parametrize("text", ["a b", "-a", "ü", "x" * 64])
+def test_a_label_value_that_kubernetes_would_refuse_is_an_error_and_kept(text: str) -> None:
+    decoded = decode("", labels={"a": text})
+    assert decoded.value is not None
+    assert decoded.value.labels == {"a": text}
+    assert len(decoded.errors) == 1
+
+
+HOSTILE = {
+    "long": "x" * 100_000,
+    "control": "\x1b[2J\n",
+    "large": 10**10_000,
+    "small": -(10**5000),
+    "infinite": float("inf"),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_labels_are_kept_bounded_and_printable(hostile: object) -> None:
+    decoded = decode("", labels={"value": hostile, hostile: "key"})
+    assert decoded.value is not None
+    assert len(decoded.value.labels) == 2
+    for text in (*decoded.value.labels, *decoded.value.labels.values()):
+        assert text.isprintable()
+        assert len(text) <= 253
+
+
+def test_s10_an_unquoted_label_lets_nobody_through_a_selector_for_its_absence() -> None:
+    quarantined = decode("", labels={"quarantine": True}).value
+    one = decode("", labels={"role": 1}).value
+    assert quarantined is not None
+    assert one is not None
+    absent = Requirement("quarantine", Operator.DOES_NOT_EXIST)
+    other = Requirement("quarantine", Operator.NOT_IN, ("true",))
+    assert not selector({}, [absent]).matches(quarantined.labels)
+    assert not selector({}, [other]).matches(quarantined.labels)
+    assert selector({"role": "1"}).matches(one.labels)
 
 
 @pytest.mark.parametrize("key", ["a", "A.b_c-d", "example.org/app", "x" * 63, "9"])

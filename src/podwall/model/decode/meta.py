@@ -77,7 +77,11 @@ def _name(meta: Data, field: str, valid: bool, problems: Problems) -> str | None
 
 
 def decode_labels(data: Data, field: str, path: Path, problems: Problems) -> dict[str, str]:
-    """A mapping of labels; what an API server would refuse is an error and left out."""
+    """A mapping of labels; what an API server would refuse is an error, and is kept as text.
+
+    A label that was left out would let the object through every ``DoesNotExist`` and ``NotIn``, and
+    past the policies that select it by that label.
+    """
     found = data.get(field)
     if type(found) is not dict:
         mapping(data, field, path, problems)
@@ -94,7 +98,24 @@ def decode_labels(data: Data, field: str, path: Path, problems: Problems) -> dic
         for key, value in found.items():
             if key not in labels:
                 check_label(key, value, (*path, field), problems)
+                labels.setdefault(_label_text(key), _label_text(value))
     return labels
+
+
+def _label_text(value: object) -> str:
+    """What a label's key or value that is none is kept as, bounded and printable."""
+    match value:
+        case str():
+            return names.printable_name(value)
+        case bool():
+            return "true" if value else "false"
+        case int():
+            # Python refuses to write thousands of decimal digits.
+            return names.printable_name(f"{value}" if abs(value) < 10**20 else f"{value:#x}")
+        case float():
+            return f"{value:.15g}"
+        case _:
+            return ""
 
 
 def check_label(key: object, value: object, path: Path, problems: Problems) -> bool:

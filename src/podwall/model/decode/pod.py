@@ -42,7 +42,7 @@ _SCHEDULED = re.compile(r"(.+)-(?:2[5-9]|3\d)\d{6}\Z")
 def decode_pod(data: object, *, default_namespace: str = "default") -> Decoded[Pod | None]:
     """Read a ``v1`` Pod; ``None`` where ``data`` is no mapping or has no usable name.
 
-    Labels, ports and addresses that are wrong are reported and left out.
+    Ports and addresses that are wrong are reported and left out, labels are kept as text.
     """
     problems = Problems()
     pod = _decode(data, default_namespace, problems)
