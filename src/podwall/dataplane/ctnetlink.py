@@ -16,6 +16,7 @@ it, the zone and the id, so that an entry that took the place of the listed one 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -31,6 +32,7 @@ _NLMSG_DONE = 3
 _REQUEST = 0x1
 _ACK = 0x4
 _DUMP = 0x300
+_INTERRUPTED = 0x10
 _NESTED = 0x8000
 
 _TUPLE_ORIG = 1
@@ -52,10 +54,15 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 18
 _BATCH = 64
+_ATTEMPTS = 10
 
 
 class NetlinkError(Exception):
     """The kernel refused a request."""
+
+
+class _Interrupted(Exception):
+    """The table changed under a dump in such a way that entries may be missing."""
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -134,34 +141,52 @@ def _connect() -> socket.socket:
     return connection
 
 
-def _answers(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Messages from the kernel: type and payload."""
+def _answers(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
+    """Messages from the kernel: type, flags and payload."""
     while True:
         data = connection.recv(_BUFFER)
         offset = 0
         while offset + _HEADER.size <= len(data):
-            length, kind, *_ = _HEADER.unpack_from(data, offset)
-            yield kind, data[offset + _HEADER.size : offset + length]
+            length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+            yield kind, flags, data[offset + _HEADER.size : offset + length]
             offset += length + 3 & ~3
 
 
-def list_entries() -> Iterator[str]:
+def list_entries() -> list[str]:
     """A line for each entry of both families.
 
+    A dump that the kernel could not finish consistently is taken again, a bounded number of times:
+    an entry that is missing would be a connection that is not cut.
+
     Raises:
-        NetlinkError: the kernel does not give them.
+        NetlinkError: the kernel does not give them all.
     """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(_Interrupted):
+            return _dump()
+    raise NetlinkError(f"the list of entries was interrupted {_ATTEMPTS} times")
+
+
+def _dump() -> list[str]:
+    lines = []
     with _connect() as connection:
         body = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
         connection.send(_message(_GET, _REQUEST | _DUMP, body))
-        for kind, payload in _answers(connection):
-            if kind == _NLMSG_DONE:
-                return
-            if kind == _NLMSG_ERROR:
-                _check(payload)
+        for kind, flags, payload in _answers(connection):
+            if flags & _INTERRUPTED:
+                raise _Interrupted
+            if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                # Both end a dump and tell how it went; the number is 0 or a negative errno.
+                number = _error_number(payload)
+                if number == -errno.EINTR:
+                    raise _Interrupted
+                if number:
+                    raise NetlinkError(os.strerror(-number))
+                break
             line = describe(payload[0], payload[4:])
             if line is not None:
-                yield line
+                lines.append(line)
+    return lines
 
 
 def delete_entries(handles: Iterable[str]) -> int:
@@ -178,18 +203,23 @@ def delete_entries(handles: Iterable[str]) -> int:
             batch = requests[start : start + _BATCH]
             connection.send(b"".join(batch))
             answers = _answers(connection)
-            deleted += sum(_check(next(answers)[1]) for _ in batch)
+            deleted += sum(_check(next(answers)[2]) for _ in batch)
     return deleted
 
 
 def _check(payload: bytes) -> bool:
     """Whether a request was fulfilled; an entry that is gone is no error."""
-    (number,) = struct.unpack_from("=i", payload)
+    number = _error_number(payload)
     if number in (-errno.ENOENT, -errno.ESTALE):
         return False
     if number:
         raise NetlinkError(os.strerror(-number))
     return True
+
+
+def _error_number(payload: bytes) -> int:
+    (number,) = struct.unpack_from("=i", payload)
+    return int(number)
 
 
 def main(words: list[str]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -206,6 +208,104 @@ def test_an_entry_of_the_kernel_becomes_a_connection_and_its_handle_the_entry(
         assert sent[1] == original
         assert sent[12] == b"\1\2\3\4"
         assert sent.get(18) == zone
+
+
+class Script:
+    """A netlink socket whose kernel answers each request with the next of ``dumps``."""
+
+    def __init__(self, *dumps: bytes) -> None:
+        self.dumps = list(dumps)
+        self.requests = 0
+
+    def __call__(self) -> Script:
+        return self
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def send(self, _data: bytes) -> None:
+        self.requests += 1
+
+    def recv(self, _size: int) -> bytes:
+        return self.dumps.pop(0)
+
+
+MULTI, INTERRUPTED = 0x2, 0x10
+ENTRY, ERROR, DONE = 0x100, 2, 3
+
+
+def packet(kind: int, payload: bytes, flags: int = MULTI) -> bytes:
+    data = struct.pack("=IHHII", 16 + len(payload), kind, flags, 0, 0) + payload
+    return data + bytes(-len(data) % 4)
+
+
+def done(number: int = 0, flags: int = MULTI) -> bytes:
+    return packet(DONE, struct.pack("=i", number), flags)
+
+
+def entry(source: bytes, flags: int = MULTI) -> bytes:
+    ends = message(socket.AF_INET, source, b"\n\0\0\1", 6, b"\0\1\0\2")
+    body = ctnetlink.attribute(0x8001, ends) + ctnetlink.attribute(0x8002, ends)
+    return packet(ENTRY, struct.pack("=BBH", socket.AF_INET, 0, 0) + body, flags)
+
+
+def sources(lines: Iterable[str]) -> list[str]:
+    return [line.split(" ")[2] for line in lines]
+
+
+A, B = entry(b"\n\0\0\2"), entry(b"\n\0\0\3")
+
+
+def test_a_dump_is_listed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(A + B, A + done())
+    monkeypatch.setattr(ctnetlink, "_connect", script)
+    assert sources(ctnetlink.list_entries()) == ["10.0.0.2", "10.0.0.3", "10.0.0.2"]
+    assert script.requests == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        A + done(flags=MULTI | INTERRUPTED),
+        entry(b"\n\0\0\2", MULTI | INTERRUPTED) + done(),
+        A + done(-errno.EINTR),
+    ],
+)
+def test_a_dump_that_was_interrupted_is_taken_again(
+    broken: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(broken, broken, A + B + done())
+    monkeypatch.setattr(ctnetlink, "_connect", script)
+    assert sources(ctnetlink.list_entries()) == ["10.0.0.2", "10.0.0.3"]
+    assert script.requests == 3
+
+
+def test_a_dump_that_is_always_interrupted_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(*[A + done(flags=MULTI | INTERRUPTED)] * 100)
+    monkeypatch.setattr(ctnetlink, "_connect", script)
+    with pytest.raises(ctnetlink.NetlinkError, match="interrupted"):
+        ctnetlink.list_entries()
+    assert 1 < script.requests <= 20
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        A + done(-errno.ENOMEM),
+        A + packet(ERROR, struct.pack("=i", -errno.ENOMEM), 0),
+        packet(ERROR, struct.pack("=i", -errno.ENOENT), 0),
+    ],
+)
+def test_a_dump_that_broke_off_is_not_taken_for_a_whole_one(
+    broken: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Script(broken)
+    monkeypatch.setattr(ctnetlink, "_connect", script)
+    assert ctnetlink.main(["list"]) == 1
+    assert "connection tracking: " in capsys.readouterr().err
 
 
 def test_an_entry_of_another_family_is_not_listed() -> None:
