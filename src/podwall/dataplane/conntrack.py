@@ -5,7 +5,7 @@ the tracked connections of the pods concerned are judged anew, as the connection
 were: from the client's own address to the server that DNAT chose. An entry that is no longer
 allowed is deleted, but not before its server, port and client are in the set of cut connections:
 without that the server's next packet would start the same connection from the other end, which
-other policies may allow.
+other policies may allow. Protocols without ports have no such set: see :func:`cut_members`.
 """
 
 from __future__ import annotations
@@ -110,8 +110,11 @@ def _connection(words: list[str]) -> Connection | None:
 def cut_members(connections: Iterable[Connection], family: Family) -> list[CutMember]:
     """What goes into the set of cut connections of a family; sorted, each once.
 
-    Only for protocols with ports: a reply of another protocol starts no connection that conntrack
-    would take for the old one.
+    Only protocols with ports: the set tells connections apart by a port. An ICMP reply without its
+    request starts no connection. But of protocols that conntrack knows by addresses alone (ESP,
+    IPIP, GRE without keys) the server's next packet does start one, in the other direction. So a
+    cut flow of these goes on, in both directions, where policies allow the server to send to the
+    client; and where they don't it ends, as the others do.
     """
     return sorted(
         {
