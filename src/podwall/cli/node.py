@@ -27,7 +27,7 @@ from podwall.model.policy import PolicyKey
 from podwall.ruleset import diff as planning
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
-from podwall.ruleset.plan import ChainStep, Plan
+from podwall.ruleset.plan import ChainStep, Plan, Step
 
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +132,8 @@ def cleanup(args: argparse.Namespace) -> Status:
         else (open_kernel(runner, mode, args.lock_wait, timeout),)
     )
     with nullcontext() if args.dry_run else host_lock(args.lock_wait):
-        reports, steps = [], []
+        reports: list[ApplyReport] = []
+        steps: list[Step] = []
         for dataplane in dataplanes:
             observed = dataplane.observe()
             plan = planning.cleanup(observed)
