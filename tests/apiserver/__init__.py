@@ -1,0 +1,20 @@
+"""A Kubernetes API server in memory, for tests and for the lab.
+
+It speaks enough of the API over HTTP that the real ``kubectl`` works on it, keeps the promises that
+list and watch clients rely on (one resourceVersion for everything, consistent pages, bookmarks, 410
+after compaction), words its errors as the real one does, and fails in the ways in which a real one
+fails, when it is told to. It stores what it is given and runs no controllers; of a kubelet it only
+plays the part that lets deleted pods end.
+
+:class:`Server` serves an :class:`Api` (verbs and their rules), which keeps its objects in a
+:class:`Store` (versions and history). :class:`Faults` is what goes wrong. Nothing here knows about
+podwall or about the tests.
+"""
+
+from tests.apiserver.api import Api
+from tests.apiserver.faults import Faults
+from tests.apiserver.server import Server, ServerOptions
+from tests.apiserver.status import ApiError
+from tests.apiserver.store import Store
+
+__all__ = ["Api", "ApiError", "Faults", "Server", "ServerOptions", "Store"]

@@ -1,0 +1,173 @@
+"""The server: an :class:`Api` behind a socket, and its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import weakref
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tests.apiserver import status
+from tests.apiserver.admin import Admin
+from tests.apiserver.api import Api, Deletion
+from tests.apiserver.faults import Faults
+from tests.apiserver.handlers import Asked, Handlers
+from tests.apiserver.resources import PODS, Target
+
+
+class ServerOptions(msgspec.Struct, frozen=True):
+    """How to serve.
+
+    Attributes:
+        port: 0 takes a free one, which is kept over restarts.
+        tokens: bearer tokens that are let in; without any, everybody is. Client certificates that
+            ``tls`` accepts are let in as well.
+        tls: serve HTTPS with it.
+        bookmark_every: seconds between the bookmarks of a watch.
+        kubelet_delay: seconds until a deleted pod that runs on a node is gone; ``None`` leaves
+            that to somebody who plays the kubelet.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tokens: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+    bookmark_every: float = 60
+    kubelet_delay: float | None = 0
+
+
+class Server:
+    """Serves an :class:`Api`; a context manager, in whose event loop all of it happens."""
+
+    def __init__(self, api: Api | None = None, options: ServerOptions | None = None) -> None:
+        self.api = api or Api()
+        self.options = options or ServerOptions()
+        self.faults = Faults(self.api, self)
+        self._handlers = Handlers(
+            self.api, self.faults, self.options.tokens, self.options.bookmark_every
+        )
+        self._port = self.options.port
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._frozen: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached."""
+        scheme = "http" if self.options.tls is None else "https"
+        return f"{scheme}://{self.options.host}:{self._port}"
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """The last requests for resources, oldest first."""
+        return tuple(self._handlers.asked)
+
+    async def start(self) -> None:
+        """Listen."""
+        admin = Admin(self.api, self.faults)
+        app = web.Application(middlewares=[self._freezing], client_max_size=1 << 30)
+        app.router.add_route("*", "/faults/{what:.*}", admin.handle)
+        app.router.add_route("*", "/{path:.*}", self._handlers.handle)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=3600,
+            shutdown_timeout=0.5,
+            max_line_size=64 * 1024,
+            max_field_size=64 * 1024,
+        )
+        await self._runner.setup()
+        self.api.on_termination = self._terminate
+        await self._listen()
+
+    async def stop(self) -> None:
+        """Break all connections and listen no more."""
+        if self._runner is not None:
+            self.cut()
+            await self._runner.cleanup()
+            self._runner = None
+
+    def kubeconfig(self, token: str = "", ca_file: str = "") -> dict[str, Any]:
+        """A kubeconfig with which clients find the server; JSON is YAML enough for them."""
+        cluster: dict[str, str] = {"server": self.url}
+        if ca_file:
+            cluster["certificate-authority"] = ca_file
+        context = {"cluster": "apiserver", "user": "user", "namespace": "default"}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "apiserver", "cluster": cluster}],
+            "users": [{"name": "user", "user": {"token": token} if token else {}}],
+            "contexts": [{"name": "apiserver", "context": context}],
+            "current-context": "apiserver",
+        }
+
+    def freeze(self, spare: object = None) -> None:
+        """See :class:`tests.apiserver.faults.Connections`."""
+        self._frozen.update(each for each in self._transports() if each is not spare)
+
+    def cut(self, spare: object = None) -> None:
+        """See :class:`tests.apiserver.faults.Connections`."""
+        for transport in self._transports():
+            if transport is not spare:
+                transport.abort()
+
+    async def restart(self, pause: float, spare: object = None) -> None:
+        """See :class:`tests.apiserver.faults.Connections`."""
+        assert self._site is not None
+        await self._site.stop()
+        self.cut(spare)
+        await asyncio.sleep(pause)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        assert self._runner is not None
+        options = self.options
+        self._site = web.TCPSite(
+            self._runner, options.host, self._port, ssl_context=options.tls, reuse_address=True
+        )
+        await self._site.start()
+        self._port = self._runner.addresses[0][1]
+
+    def _transports(self) -> list[asyncio.Transport]:
+        if self._runner is None or self._runner.server is None:
+            return []
+        connections = self._runner.server.connections
+        return [each.transport for each in connections if each.transport is not None]
+
+    @web.middleware
+    async def _freezing(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        await self._hang_if_frozen(request)
+        response = await handler(request)
+        await self._hang_if_frozen(request)
+        return response
+
+    async def _hang_if_frozen(self, request: web.Request) -> None:
+        if request.transport in self._frozen:
+            # Ends when the client gives up and closes, or the server stops.
+            await asyncio.Event().wait()
+
+    def _terminate(self, namespace: str, name: str, uid: str) -> None:
+        if self.options.kubelet_delay is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.options.kubelet_delay, self._remove_pod, namespace, name, uid)
+
+    def _remove_pod(self, namespace: str, name: str, uid: str) -> None:
+        try:
+            self.api.delete(Target(PODS, namespace, name), Deletion(grace=0, uid=uid))
+        except status.ApiError as error:
+            # Somebody was faster, or put another pod in its place.
+            if error.code not in (404, 409):
+                raise
