@@ -6,7 +6,6 @@ import argparse
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from rich.text import Text
 
@@ -14,7 +13,14 @@ from podwall.api import Cluster
 from podwall.cli import options
 from podwall.cli.output import Status, err, out, print_error, print_json, print_note
 from podwall.cli.show_plan import plan_dict, show_plan
-from podwall.dataplane.apply import ApplyReport, apply, count_changes, enforce, for_families
+from podwall.dataplane.apply import (
+    ApplyReport,
+    clean_up,
+    count_changes,
+    enforce,
+    for_families,
+    plan_cleanup,
+)
 from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.conntrack import CutReport, cut_forbidden
 from podwall.dataplane.enforced import host_addresses, judged_addresses, node_allows
@@ -27,7 +33,7 @@ from podwall.model.policy import PolicyKey
 from podwall.ruleset import diff as planning
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
-from podwall.ruleset.plan import ChainStep, Plan, Step
+from podwall.ruleset.plan import Plan
 
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
@@ -131,36 +137,17 @@ def cleanup(args: argparse.Namespace) -> Status:
         if mode is None
         else (open_kernel(runner, mode, args.lock_wait, timeout),)
     )
-    with nullcontext() if args.dry_run else host_lock(args.lock_wait):
-        reports: list[ApplyReport] = []
-        steps: list[Step] = []
-        for dataplane in dataplanes:
-            observed = dataplane.observe()
-            plan = planning.cleanup(observed)
-            if dataplane is not dataplanes[-1]:
-                # Rules of the next mode still name the sets.
-                plan = Plan(tuple(each for each in plan.steps if isinstance(each, ChainStep)))
-            steps += plan.steps
-            reports.append(
-                count_changes(plan, observed) if args.dry_run else apply(dataplane, plan, observed)
-            )
     if args.dry_run:
-        _print_plan(args, Plan(tuple(steps)), _sum(reports))
-    else:
-        _print_report(args, _sum(reports), None)
+        plans = plan_cleanup(dataplanes)
+        steps = tuple(step for _, plan in plans for step in plan.steps)
+        rules = sum(count_changes(plan, observed).rules_removed for observed, plan in plans)
+        members = sum(count_changes(plan, observed).members_removed for observed, plan in plans)
+        _print_plan(args, Plan(steps), ApplyReport(rules_removed=rules, members_removed=members))
+        return Status.OK
+    with host_lock(args.lock_wait):
+        report = clean_up(dataplanes)
+    _print_report(args, report, None)
     return Status.OK
-
-
-def _sum(reports: Sequence[ApplyReport]) -> ApplyReport:
-    """What all of ``reports`` changed together."""
-    return ApplyReport(
-        steps=sum(each.steps for each in reports),
-        rules_added=sum(each.rules_added for each in reports),
-        rules_removed=sum(each.rules_removed for each in reports),
-        members_added=sum(each.members_added for each in reports),
-        members_removed=sum(each.members_removed for each in reports),
-        seconds=sum(each.seconds for each in reports),
-    )
 
 
 def _load(args: argparse.Namespace) -> Cluster:
