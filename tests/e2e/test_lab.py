@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -473,6 +474,105 @@ def test_a_shell_in_the_lab_ends_with_it():
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGKILL
     wait_until_gone(before)
     connection.close()
+
+
+# Several commands at once.
+
+
+def slow_engine(gate: Path) -> Engine:
+    """Programming a node for a policy lasts until somebody opens ``gate`` and closes it."""
+    os.mkfifo(gate)
+
+    def program(snapshot: Snapshot, node: str, _prefix: tuple[str, ...]) -> None:
+        if snapshot.policies and node == "node-1":
+            gate.read_bytes()
+
+    return Engine(program=program, allows=lambda *_: True)
+
+
+def change_slowly(connection: socket.socket) -> None:
+    """Apply a policy, and say how it went."""
+    changed = cluster(DB, OTHER, policies=(EXAMPLE,))
+    try:
+        client.find("one").apply(changed, probe=False)
+        connection.sendall(b"applied")
+    except LabError as error:
+        connection.sendall(str(error).encode())
+
+
+def test_programs_in_pods_keep_no_other_command_waiting():
+    client.up("one", cluster(DB, OTHER), Shape(), open_engine()).close()
+
+    def sleep(connection: socket.socket) -> None:
+        os.dup2(connection.fileno(), 1)
+        os._exit(commands.execute(["sh", "-c", "echo x; exec sleep 1000"], "other", "one"))
+
+    children = [in_a_child(sleep) for _ in range(2)]
+    for _, connection in children:
+        assert connection.recv(2) == b"x\n"
+    said, text = output()
+    assert commands.probe(said, name="one") == 0
+    assert commands.status(said, "one") == 0
+    assert "2 pods on 2 nodes" in text.getvalue()
+    assert commands.execute(["true"], "db", "one") == 0
+    assert commands.down(said, "one") == 0
+    for child, connection in children:
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGKILL
+        connection.close()
+
+
+def test_a_connection_that_says_nothing_keeps_nobody_waiting():
+    with client.up("one", cluster(DB, OTHER), Shape(), open_engine()) as first:
+        second = client.find("one")
+        assert first.status() == second.status()
+        assert second.probe().agrees
+        assert first.probe().agrees
+        second.close()
+
+
+def test_a_request_waits_for_that_of_another_and_says_so(tmp_path: Path):
+    client.up("one", cluster(DB, OTHER), Shape(), slow_engine(tmp_path / "gate")).close()
+    child, connection = in_a_child(change_slowly)
+    waits = []
+    gates = [os.open(tmp_path / "gate", os.O_WRONLY)]
+
+    def busy() -> None:
+        waits.append("once")
+        os.close(gates.pop())
+
+    with client.find("one", busy) as lab:
+        assert lab.status().policies == ("default/test-network-policy",)
+        assert connection.recv(100) == b"applied"
+        assert waits == ["once"]
+        assert lab.status().built
+        assert waits == ["once"]
+    os.waitpid(child, 0)
+    connection.close()
+
+
+def test_a_command_tells_that_the_lab_is_busy_and_down_ends_it_at_once(tmp_path: Path):
+    client.up("one", cluster(DB, OTHER), Shape(), slow_engine(tmp_path / "gate")).close()
+    changing, change = in_a_child(change_slowly)
+    gate = os.open(tmp_path / "gate", os.O_WRONLY)
+
+    def ask(connection: socket.socket) -> None:
+        sys.stderr = connection.makefile("w")
+        with contextlib.suppress(LabError):
+            commands.status(output()[0], "one")
+
+    asking, answer = in_a_child(ask)
+    note = answer.recv(1000).decode()
+    assert note.startswith("the lab one is busy with another command")
+    assert "'podwall lab down --name one' ends the lab at once" in note
+    pids = processes_of(state.find("one").world)
+    assert commands.down(output()[0], "one") == 0
+    wait_until_gone(pids)
+    assert change.recv(100) == b"the lab has ended"
+    for child, connection in ((changing, change), (asking, answer)):
+        os.waitpid(child, 0)
+        connection.close()
+    os.close(gate)
 
 
 # An ordinary user.

@@ -7,6 +7,7 @@ gives a handle on it to any later process of the same user.
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -29,7 +30,6 @@ from podwall.lab.messages import (
     Ask,
     Build,
     Describe,
-    End,
     Failure,
     Fetch,
     Place,
@@ -37,6 +37,7 @@ from podwall.lab.messages import (
     Reply,
     Request,
     Result,
+    Started,
     Status,
 )
 from podwall.lab.state import Note
@@ -47,7 +48,11 @@ from podwall.lab.world import World
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0
+_NOTE_AFTER = 1.0
+
+
+def quiet() -> None:
+    """A callback for a busy lab that tells nobody."""
 
 
 def silent(_done: int, _total: int, _label: str) -> None:
@@ -55,11 +60,21 @@ def silent(_done: int, _total: int, _label: str) -> None:
 
 
 class Lab:
-    """A running lab. As a context manager it is taken down at the end."""
+    """A running lab. As a context manager it is taken down at the end.
 
-    def __init__(self, name: str, world: Isolated, connection: socket.socket) -> None:
+    ``busy`` is called when a request has to wait for those of others; requests have no time limit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        world: Isolated,
+        connection: socket.socket,
+        busy: Callable[[], None] = quiet,
+    ) -> None:
         self.name = name
         self.world = world
+        self._busy = busy
         self._connection = connection
         self._lines = connection.makefile("rb")
 
@@ -104,29 +119,29 @@ class Lab:
                 return places[wanted]
         raise InputError(f"the lab has no {name!r}; it has {', '.join(places)} and {OUTSIDE}")
 
+    def netns(self, name: str) -> str:
+        """The network namespace of an endpoint, or of ``outside``.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        return OUTSIDE if name == OUTSIDE else self.place(name).netns
+
     def enter(self, name: str) -> None:
         """Move this process into the namespaces of an endpoint, or of ``outside``, for good."""
-        netns = OUTSIDE if name == OUTSIDE else self.place(name).netns
-        enter.enter(self.world, netns)
+        enter.enter(self.world, self.netns(name))
 
     def execute(self, name: str, argv: list[str], env: Mapping[str, str]) -> int:
         """Run a program inside an endpoint, on this terminal; returns its exit status."""
-        netns = OUTSIDE if name == OUTSIDE else self.place(name).netns
+        return self.execute_in(self.netns(name), argv, env)
+
+    def execute_in(self, netns: str, argv: list[str], env: Mapping[str, str]) -> int:
+        """:meth:`execute` in a network namespace of the lab; works after :meth:`close`, too."""
         return enter.execute(self.world, netns, argv, {**env, "PODWALL_LAB": self.name})
 
     def down(self) -> None:
-        """Take the lab down and wait until it is gone."""
-        try:
-            self._call(End(), type(None), silent)
-        except (LabError, OSError):
-            isolation.kill(self.world)
-        if not isolation.wait(self.world, _PATIENCE):
-            isolation.kill(self.world)
-        self.close()
-        state.forget(self.name)
-
-    def kill(self) -> None:
-        """End the lab at once."""
+        """End the lab at once, whatever it is doing, and wait until it is gone."""
+        # It has nothing to tidy up, so there is no need to ask it and to wait for its answer.
         isolation.kill(self.world)
         self.close()
         if self.name:
@@ -150,12 +165,16 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.kill()
+        self.down()
 
     def _call(self, request: Request, wanted: type[T], progress: Report) -> T:
         self._send(request)
+        if not select.select([self._connection], [], [], _NOTE_AFTER)[0]:
+            self._busy()
         while True:
             match self._receive():
+                case Started():
+                    pass
                 case Progress(done=done, total=total, label=label):
                     progress(done, total, label)
                 case Failure(error=error, text=text):
@@ -230,29 +249,23 @@ def up(
 
 
 def take_down(name: str) -> None:
-    """End a lab that is up, also one that does not answer any more.
+    """End a lab that is up, whatever it is doing.
+
+    Raises:
+        LabError: none is up under that name.
+    """
+    isolation.kill(state.find(name).world)
+    state.forget(name)
+
+
+def find(name: str, busy: Callable[[], None] = quiet) -> Lab:
+    """A handle on a lab that is up; ``busy`` is called when a request of it has to wait.
 
     Raises:
         LabError: none is up under that name.
     """
     note = state.find(name)
-    try:
-        lab = Lab(name, note.world, state.connect(name))
-    except LabError:
-        isolation.kill(note.world)
-        state.forget(name)
-    else:
-        lab.down()
-
-
-def find(name: str) -> Lab:
-    """A handle on a lab that is up.
-
-    Raises:
-        LabError: none is up under that name.
-    """
-    note = state.find(name)
-    return Lab(name, note.world, state.connect(name))
+    return Lab(name, note.world, state.connect(name), busy)
 
 
 def _holder(snapshot: Snapshot, shape: Shape, engine: Engine) -> Holder:
@@ -263,7 +276,7 @@ def _built(lab: Lab, progress: Report) -> Lab:
     try:
         lab.build(progress)
     except BaseException:
-        lab.kill()
+        lab.down()
         raise
     return lab
 

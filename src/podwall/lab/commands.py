@@ -6,8 +6,10 @@ did not happen as expected. Everything else is an exception of :mod:`podwall.err
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -62,12 +64,12 @@ def run(
         try:
             matrix = lab.probe(progress=progress)
         except BaseException:
-            lab.kill()
+            lab.down()
             raise
         if keep:
             lab.close()
         else:
-            lab.kill()
+            lab.down()
     show_matrix(matrix, output)
     if keep and not output.as_json:
         output.console.print(_stays_up(name), soft_wrap=True)
@@ -118,11 +120,9 @@ def status(output: Output, name: str | None = None) -> int:
 
 def execute(argv: Sequence[str], who: str, name: str = DEFAULT_NAME) -> int:
     """``lab exec``: run a program in a pod, on a node or ``outside``; its status is ours."""
-    lab = client.find(name)
-    try:
-        return lab.execute(who, list(argv), dict(os.environ))
-    finally:
-        lab.close()
+    with _found(name) as lab:
+        netns = lab.netns(who)
+    return lab.execute_in(netns, list(argv), os.environ)
 
 
 def probe(
@@ -134,26 +134,21 @@ def probe(
     name: str = DEFAULT_NAME,
 ) -> int:
     """``lab probe``: ask everything, or only from, to and on what is named."""
-    lab = client.find(name)
-    try:
+    with _found(name) as lab:
+        selection = _selection(lab, sources, targets, ports)
         with ProgressBar(output.progress) as progress:
-            matrix = lab.probe(_selection(lab, sources, targets, ports), progress)
-    finally:
-        lab.close()
+            matrix = lab.probe(selection, progress)
     show_matrix(matrix, output)
     return 0 if matrix.agrees else 1
 
 
 def apply(manifests: Manifests, output: Output, name: str = DEFAULT_NAME) -> int:
     """``lab apply``: make the lab what the manifests say now, and tell which answers changed."""
-    lab = client.find(name)
-    try:
+    with _found(name) as lab:
         families = tuple(Family(each) for each in lab.status().families)
         snapshot = next_snapshot(manifests, lab.snapshot(), families)
         with ProgressBar(output.progress) as progress:
             applied = lab.apply(snapshot, progress=progress)
-    finally:
-        lab.close()
     matrix = applied.matrix or Matrix((), ())
     if output.as_json:
         changed = [_change_dict(each) for each in applied.changes]
@@ -188,11 +183,24 @@ def _selection(
 
 
 def _status_of(name: str) -> Status:
-    lab = client.find(name)
-    try:
+    with _found(name) as lab:
         return lab.status()
-    finally:
-        lab.close()
+
+
+@contextlib.contextmanager
+def _found(name: str) -> Iterator[Lab]:
+    """The lab of that name; the connection to it is closed at the end."""
+
+    def busy() -> None:
+        option = "" if name == DEFAULT_NAME else f" --name {name}"
+        sys.stderr.write(
+            f"the lab {name} is busy with another command; waiting until it is done "
+            f"('podwall lab down{option}' ends the lab at once)\n"
+        )
+        sys.stderr.flush()
+
+    with contextlib.closing(client.find(name, busy)) as lab:
+        yield lab
 
 
 def _stays_up(name: str) -> str:

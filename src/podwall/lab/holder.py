@@ -1,9 +1,10 @@
-"""Process 1 of a lab: builds it, then carries out requests until it is told or left to end.
+"""Process 1 of a lab: builds it, then carries out requests until it is killed or left to end.
 
 Whoever builds the lab stays connected meanwhile; if that connection breaks, the lab ends. A lab
-that is up then waits for further connections on its control socket. A lab in the foreground has
-just the one connection, and ends with it. There is nothing to tidy up at the end: see
-:mod:`podwall.lab.isolation`.
+that is up then takes any number of connections on its control socket, and carries out what comes
+over them one request at a time: a connection that says nothing keeps nobody waiting, and one whose
+request has its turn is told so first. A lab in the foreground has just the one connection, and ends
+with it. There is nothing to tidy up at the end: see :mod:`podwall.lab.isolation`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from podwall.lab.messages import (
     Ask,
     Build,
     Describe,
-    End,
     Failure,
     Fetch,
     Place,
     Progress,
     Request,
     Result,
+    Started,
     Status,
 )
 from podwall.lab.topology import EVERYTHING
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _CLEAR_EVERY = 1.0
 _REPORT_EVERY = 0.1
+_MUCH = 1 << 20
 
 
 class _CallerGone(Exception):
@@ -56,36 +58,45 @@ class Holder:
     def __init__(self, world: World) -> None:
         self._world = world
         self._built = False
-        self._ended = False
         self._last: Matrix | None = None
 
     def hold_foreground(self, connection: socket.socket) -> int:
         """Serve one connection; the lab ends with it."""
         _calm_signals()
-        self._serve(connection)
+        caller = _Caller(connection)
+        while self._serve(caller):
+            pass
         return 0
 
     def hold_detached(self, listener: socket.socket) -> int:
-        """Serve all connections, one after the other, until a request says to end."""
+        """Serve all connections, until the one that should have built the lab breaks."""
         _calm_signals()
-        while not self._ended:
+        callers: dict[socket.socket, _Caller] = {}
+        while True:
             _clear_away_orphans()
-            ready, _, _ = select.select([listener], [], [], _CLEAR_EVERY)
-            if ready:
-                connection, _peer = listener.accept()
-                with connection:
-                    self._serve(connection)
-                if not self._built:
-                    return 1
-        return 0
+            ready, _, _ = select.select([listener, *callers], [], [], _CLEAR_EVERY)
+            for each in ready:
+                if each is listener:
+                    connection, _peer = listener.accept()
+                    callers[connection] = _Caller(connection)
+                elif not self._serve(callers[each]):
+                    del callers[each]
+                    each.close()
+                    if not self._built and not callers:
+                        return 1
 
-    def _serve(self, connection: socket.socket) -> None:
-        with connection.makefile("rb") as lines, contextlib.suppress(OSError, _CallerGone):
-            while not self._ended and (line := lines.readline()):
-                self._answer(connection, line)
+    def _serve(self, caller: _Caller) -> bool:
+        """Carry out the requests that have arrived from a caller; whether there may be more."""
+        try:
+            lines = caller.listen()
+            for line in lines or ():
+                self._answer(caller, line)
+        except (OSError, _CallerGone):
+            return False
+        return lines is not None
 
-    def _answer(self, connection: socket.socket, line: bytes) -> None:
-        caller = _Caller(connection)
+    def _answer(self, caller: _Caller, line: bytes) -> None:
+        caller.say(Started())
         try:
             request = msgspec.json.decode(line, type=Request)
             value = self._carry_out(request, caller)
@@ -119,9 +130,6 @@ class Holder:
                 return self._describe()
             case Fetch():
                 return encode_snapshot(self._world.snapshot)
-            case End():
-                self._ended = True
-                return None
             case _:
                 assert_never(request)
 
@@ -159,8 +167,17 @@ class _Caller:
         self._connection = connection
         self._reported = 0.0
         self._label = ""
+        self._heard = b""
 
-    def say(self, reply: Progress | Result | Failure) -> None:
+    def listen(self) -> list[bytes] | None:
+        """The requests that are complete with what arrives next; ``None`` at the end."""
+        data = self._connection.recv(_MUCH)
+        if not data:
+            return None
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        return lines
+
+    def say(self, reply: Started | Progress | Result | Failure) -> None:
         try:
             self._connection.sendall(msgspec.json.encode(reply) + b"\n")
         except OSError as error:

@@ -1,7 +1,8 @@
 """What a lab and its callers say to each other: one JSON object a line.
 
-A request gets any number of :class:`Progress` lines and then one :class:`Result` or
-:class:`Failure`. One connection may carry many requests, one after the other.
+A request gets a :class:`Started` when it has its turn, any number of :class:`Progress` lines and
+then one :class:`Result` or :class:`Failure`. One connection may carry many requests, one after the
+other.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     """Send the snapshot that the lab stands for, as text (:mod:`podwall.lab.wire`)."""
 
 
-class End(msgspec.Struct, frozen=True, tag="down"):
-    """Take the lab down."""
+Request: TypeAlias = Build | Ask | Apply | Describe | Fetch
 
 
-Request: TypeAlias = Build | Ask | Apply | Describe | Fetch | End
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The request has its turn; until then the lab is busy with those of others."""
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -67,7 +68,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     text: str
 
 
-Reply: TypeAlias = Progress | Result | Failure
+Reply: TypeAlias = Started | Progress | Result | Failure
 
 
 class Applied(msgspec.Struct, frozen=True):
