@@ -89,7 +89,7 @@ def apply_files(args: argparse.Namespace) -> Status:
     if args.dry_run:
         observed = dataplane.observe()
         plan = planning.diff(observed, for_families(ruleset, dataplane.families))
-        _print_plan(args, plan, count_changes(plan, observed))
+        _print_plan(args, plan, count_changes(plan, observed), dataplane.repairs)
         return options.input_status(cluster)
 
     def compile_without(refused: frozenset[PolicyKey]) -> Ruleset:
@@ -114,8 +114,8 @@ def diff(args: argparse.Namespace) -> Status:
     ruleset = for_families(cluster.ruleset(args.node_name), dataplane.families)
     observed = dataplane.observe()
     plan = planning.diff(observed, ruleset)
-    _print_plan(args, plan, count_changes(plan, observed))
-    different = bool(plan or dataplane.strays)
+    _print_plan(args, plan, count_changes(plan, observed), dataplane.repairs)
+    different = bool(plan or dataplane.repairs or dataplane.strays)
     return options.input_status(cluster, Status.DIFFERENT if different else Status.OK)
 
 
@@ -265,8 +265,10 @@ def _print_report(args: argparse.Namespace, report: ApplyReport, cut: CutReport 
         )
 
 
-def _print_plan(args: argparse.Namespace, plan: Plan, changes: ApplyReport) -> None:
+def _print_plan(
+    args: argparse.Namespace, plan: Plan, changes: ApplyReport, repairs: Sequence[str] = ()
+) -> None:
     if args.output == "json":
-        print_json(plan_dict(plan, changes))
+        print_json(plan_dict(plan, changes, repairs))
     else:
-        show_plan(out(), plan, changes)
+        show_plan(out(), plan, changes, repairs)

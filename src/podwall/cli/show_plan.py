@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -11,11 +13,20 @@ from podwall.dataplane.iptables.render import render_chain_step
 from podwall.ruleset.plan import ChainStep, Plan, Step
 
 
-def show_plan(console: Console, plan: Plan, changes: ApplyReport) -> None:
-    """Print the steps of a plan, or that there is nothing to do."""
-    if not plan:
+def show_plan(
+    console: Console, plan: Plan, changes: ApplyReport, repairs: Sequence[str] = ()
+) -> None:
+    """Print the steps of a plan, or that there is nothing to do.
+
+    ``repairs`` are lines for ipset that come before the plan: what podwall never writes goes.
+    """
+    if not plan and not repairs:
         console.print("no difference: the kernel holds what it shall hold")
         return
+    if repairs:
+        console.print(Text("first: ipset restore, for what podwall never writes", style="bold"))
+    for line in repairs:
+        console.print(Text(f"  {line}", style=_style(line)))
     for number, step in enumerate(plan.steps, start=1):
         console.print(Text(f"step {number} of {len(plan.steps)}: {_program(step)}", style="bold"))
         for line in _text(step).splitlines():
@@ -26,14 +37,14 @@ def show_plan(console: Console, plan: Plan, changes: ApplyReport) -> None:
     )
 
 
-def plan_dict(plan: Plan, changes: ApplyReport) -> dict[str, object]:
-    """A plan as plain values."""
+def plan_dict(plan: Plan, changes: ApplyReport, repairs: Sequence[str] = ()) -> dict[str, object]:
+    """A plan, and the repairs that come before it, as plain values."""
+    first = [{"program": "ipset restore", "input": list(repairs)}] if repairs else []
     return {
         "rules": {"added": changes.rules_added, "removed": changes.rules_removed},
         "members": {"added": changes.members_added, "removed": changes.members_removed},
-        "steps": [
-            {"program": _program(step), "input": _text(step).splitlines()} for step in plan.steps
-        ],
+        "steps": first
+        + [{"program": _program(step), "input": _text(step).splitlines()} for step in plan.steps],
     }
 
 

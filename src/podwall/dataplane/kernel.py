@@ -76,6 +76,11 @@ class KernelDataPlane:
         """See :attr:`DataPlane.families`."""
         return self._families
 
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What :meth:`repair` would send to ipset, by the last :meth:`observe`."""
+        return self._stray_lines
+
     def observe(self) -> Observed:
         """See :meth:`DataPlane.observe`."""
         sets = ipset_parse.parse_save(self._output(["ipset", "save"]))
