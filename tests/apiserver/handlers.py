@@ -96,6 +96,7 @@ class Handlers:
             await asyncio.sleep(trouble.delay)
         if trouble.cut and request.transport is not None:
             request.transport.abort()
+            return web.Response()
         if trouble.error is not None:
             raise trouble.error
         return web.Response(text=trouble.body, content_type=JSON) if trouble.body else None
