@@ -84,8 +84,13 @@ def explain(matrix: Matrix) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    yield
+    # Labs that stay up outlive a test that fails.
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for note in state.notes():
+        client.take_down(note.name)
 
 
 @pytest.fixture(scope="module")
