@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podwall.dataplane.apply import StepRefused, clean_up, enforce
+from podwall.dataplane.command import SystemRunner
 from podwall.dataplane.iptables import split
 from podwall.dataplane.iptables.mode import Mode, detect_mode
 from podwall.dataplane.kernel import open_kernel, open_kernels
@@ -208,6 +209,22 @@ def test_sets_with_spaces_in_their_names_stop_nothing_and_stay(
     clear(bench)
     names = kernel.output("ipset", "list", "-n").splitlines()
     assert sorted(names) == sorted(theirs)
+
+
+def test_where_proc_is_missing_ipv6_is_not_taken_for_missing(kernel: PrivateKernel) -> None:
+    hidden = SystemRunner(
+        (
+            *kernel.prefix,
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            'mount -t tmpfs none /proc; exec "$@"',
+            "x",
+        )
+    )
+    with pytest.raises(KernelError, match="whether this host has IPv6"):
+        open_kernel(hidden, Mode.NFT)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -98,10 +98,11 @@ class SystemRunner:
         words = (*self._prefix, *argv)
         data = input.encode() if isinstance(input, str) else input
         log.debug("run %s (%d bytes on stdin)", " ".join(words), len(data or b""))
+        stdin = subprocess.DEVNULL if data is None else _whole_input(data)
         try:
             process = subprocess.Popen(  # noqa: S603
                 words,
-                stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._env,
@@ -111,7 +112,10 @@ class SystemRunner:
             )
         except FileNotFoundError as error:
             raise _missing(words[0]) from error
-        completed = _finish(process, words, data, timeout)
+        finally:
+            if stdin >= 0:
+                os.close(stdin)
+        completed = _finish(process, words, timeout)
         self._check_started(completed)
         if completed.status:
             log.debug("status %d: %s", completed.status, completed.stderr.strip())
@@ -126,11 +130,22 @@ class SystemRunner:
                 raise _missing(found[1])
 
 
-def _finish(
-    process: subprocess.Popen[bytes], words: Sequence[str], data: bytes | None, timeout: float
-) -> Completed:
+def _whole_input(data: bytes) -> int:
+    """A file in memory that holds ``data``.
+
+    A pipe would be filled bit by bit. If podwall were killed meanwhile, ipset would take what there
+    is of the last line for a whole one: ``10.0.0.0/1`` for ``10.0.0.0/16``.
+    """
+    descriptor = os.memfd_create("podwall-input")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _finish(process: subprocess.Popen[bytes], words: Sequence[str], timeout: float) -> Completed:
     try:
-        stdout, stderr = process.communicate(data, timeout)
+        stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
         _kill(process)
         raise CommandTimeout(words, timeout) from error
@@ -147,7 +162,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     except ProcessLookupError:
         process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
+    for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
 

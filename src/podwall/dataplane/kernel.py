@@ -317,5 +317,9 @@ def open_kernels(
 
 def _families(runner: Runner) -> tuple[Family, ...]:
     """The families that the kernel speaks; where it does, missing tools are an error, not a no."""
-    has_ipv6 = runner.run(["test", "-e", "/proc/net/if_inet6"]).status == 0
-    return tuple(Family) if has_ipv6 else (Family.V4,)
+    if runner.run(["test", "-e", "/proc/net/if_inet6"]).status == 0:
+        return tuple(Family)
+    # Without a /proc that is ours IPv6 would look missing, and be left open.
+    if runner.run(["test", "-e", "/proc/net/dev"]).status != 0:
+        raise KernelError("/proc/net is not there, so nothing tells whether this host has IPv6")
+    return (Family.V4,)

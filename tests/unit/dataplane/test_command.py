@@ -15,6 +15,12 @@ def test_a_program_gets_its_input_and_gives_output_and_status() -> None:
     assert (done.stdout, done.stderr, done.status) == ("héllo", "oops\n", 3)
 
 
+def test_all_of_the_input_is_there_before_the_program_starts() -> None:
+    """Whoever kills us later leaves no half of a line to it; a pipe holds 64 KiB at most."""
+    done = SystemRunner().run(["stat", "-L", "-c", "%s", "/dev/stdin"], input="x" * 1_000_000)
+    assert done.stdout == "1000000\n"
+
+
 def test_words_are_never_read_by_a_shell() -> None:
     words = ["printf", "%s", "$HOME; `id` | \n *"]
     assert SystemRunner().run(words).stdout == "$HOME; `id` | \n *"
