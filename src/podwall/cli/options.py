@@ -134,7 +134,8 @@ def load_cluster(
         kinds = ", ".join(
             f"{count} {kind}" for kind, count in sorted(cluster.manifests.skipped.items())
         )
-        print_note(f"skipped {skipped} objects that do not matter here: {kinds}")
+        objects = "1 object that does" if skipped == 1 else f"{skipped} objects that do"
+        print_note(f"skipped {objects} not matter here: {kinds}")
     return cluster
 
 

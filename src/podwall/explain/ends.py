@@ -138,7 +138,7 @@ def parse_service(text: str) -> Service:
     try:
         parsed = Protocol[(protocol or "tcp").upper()]
     except KeyError:
-        raise InputError(f"{text!r}: the protocol must be tcp, udp, sctp or icmp") from None
+        raise InputError(f"{text!r} is no port, as in 6379/tcp, 53/udp, 9/sctp or icmp") from None
     if parsed in (Protocol.ICMP, Protocol.ICMPV6):
         if number:
             raise InputError(f"{text!r}: ICMP has no ports")
