@@ -132,7 +132,7 @@ def test_ends_that_share_no_family_are_an_input_error(shop: Path) -> None:
     [
         ("shop/wep", DB, "80/tcp", "did you mean"),
         (WEB, "node/nowhere", "80/tcp", "not known"),
-        (WEB, DB, "http", "protocol"),
+        (WEB, DB, "http", "is no port"),
         (WEB, DB, "0/tcp", "1 to 65535"),
         (WEB, DB, "80/icmp", "no ports"),
     ],
