@@ -178,7 +178,7 @@ class Api:
         prefix = f"{target.namespace}/" if target.namespace else ""
         return [
             each
-            for each in self.store[target.resource].at(None, "", prefix)
+            for each in self.store[target.resource].at(None, prefix).after()
             if labels(each.labels) and fields(each.fields)
         ]
 

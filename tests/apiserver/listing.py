@@ -133,19 +133,18 @@ def list_page(store: Store, target: Target, query: Mapping[str, str]) -> Page:
         if revision == 0:
             limit = 0
     try:
-        found = store[target.resource].at(
-            None if at == store.revision else at, start, selection.prefix
-        )
+        view = store[target.resource].at(None if at == store.revision else at, selection.prefix)
     except Compacted:
         token_now = Token(-1, start).encode() if start else None
         raise status.expired_list(token_now) from None
     versions: list[Stored] = []
-    for version in found:
+    for version in view.after(start):
         if not selection.takes(version):
             continue
         if limit and len(versions) == limit:
             # One more is there, so there is another page.
-            remaining = None if selection.partial else 1 + sum(1 for _ in found)
-            return Page(at, versions, Token(at, versions[-1].key).encode(), remaining)
+            last = versions[-1].key
+            remaining = None if selection.partial else view.count_after(last)
+            return Page(at, versions, Token(at, last).encode(), remaining)
         versions.append(version)
     return Page(at, versions)

@@ -69,9 +69,8 @@ def parse_options(query: Mapping[str, str], watch_list: WatchList) -> WatchOptio
             "resourceVersionMatch",
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         )
-    seconds = query.get("timeoutSeconds", "")
     # Without one, a server picks something between half an hour and an hour.
-    timeout = float(seconds) if seconds else random.uniform(1800, 3600)
+    timeout = float(query.get("timeoutSeconds") or 0) or random.uniform(1800, 3600)
     revision = parse_revision(query.get("resourceVersion", ""))
     return WatchOptions(revision, bool(_flag(query, "allowWatchBookmarks")), initial, timeout)
 
@@ -120,7 +119,7 @@ class Watch:
         if whole:
             if (options.revision or 0) > self._store.revision:
                 raise status.too_large_revision(options.revision or 0, self._store.revision)
-            present = collection.at(None, "", self._selection.prefix)
+            present = collection.at(None, self._selection.prefix).after()
             self._initial = iter([each for each in present if self._selection.takes(each)])
             if options.initial and options.bookmarks:
                 self._initial_end = self._store.revision

@@ -172,7 +172,7 @@ async def test_a_restart_breaks_everything_and_keeps_objects_and_revisions(
 
 
 async def test_a_server_that_is_down_refuses_connections(client: Client) -> None:
-    restarting = asyncio.create_task(client.server.faults.restart(pause=0.2))
+    restarting = asyncio.create_task(client.server.faults.restart(pause=1))
     await asyncio.sleep(0)
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):

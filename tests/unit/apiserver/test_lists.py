@@ -183,16 +183,19 @@ def test_every_past_state_can_be_told_until_it_is_compacted(
             store.put(PODS_RESOURCE, _pod(name))
         else:
             store.remove(PODS_RESOURCE, f"n/{name}")
-        seen[store.revision] = [each.body for each in pods.at(None, "", "")]
+        seen[store.revision] = [each.body for each in pods.at(None).after()]
         if index == compacted:
             store.compact()
     floor = next((r for i, r in enumerate(_revisions(steps)) if i == compacted), 1)
     for revision, bodies in seen.items():
         if revision < floor:
             with pytest.raises(Compacted):
-                pods.at(revision, "", "")
+                pods.at(revision)
         else:
-            assert [each.body for each in pods.at(revision, "", "")] == bodies
+            view = pods.at(revision, "n/")
+            assert [each.body for each in view.after()] == bodies
+            for key in ("n/a", "n/c", "n/e"):
+                assert view.count_after(key) == len(list(view.after(key)))
 
 
 def _revisions(steps: list[tuple[str, bool]]) -> list[int]:

@@ -84,7 +84,7 @@ async def test_a_pod_that_is_bound_appears_to_its_node(client: Client) -> None:
 
 
 async def test_a_watch_ends_cleanly_at_its_time_with_a_last_bookmark(client: Client) -> None:
-    async with client.watch(f"{PODS}?timeoutSeconds=0&allowWatchBookmarks=true") as stream:
+    async with client.watch(f"{PODS}?timeoutSeconds=1&allowWatchBookmarks=true") as stream:
         events = await stream.rest()
     [bookmark] = events
     assert bookmark["type"] == "BOOKMARK"
