@@ -97,9 +97,8 @@ class Api:
         metadata["creationTimestamp"] = self._time()
         if resource.counts_generations:
             metadata["generation"] = 1
-        defaults.fill_in(resource, thing)
+        self._settle(resource, thing)
         defaults.begin(resource, thing)
-        self._validate(resource, thing)
         if resource.namespaced and self.store[NAMESPACES].get(target.namespace) is None:
             raise status.not_found(NAMESPACES, target.namespace)
         if self.store[resource].get(key_of(target.namespace, metadata["name"])) is not None:
@@ -109,12 +108,6 @@ class Api:
     def update(self, target: Target, thing: Object, dry_run: bool = False) -> Outcome:
         """Replace an object, or with a subresource its status."""
         thing = self._readable(target, thing)
-        found = thing["metadata"].get("name")
-        if found != target.name:
-            raise status.bad_request(
-                f"the name of the object ({found}) does not match the name on the URL "
-                f"({target.name})"
-            )
         old = self.get(target)
         return Outcome(self._replace(target, old, thing, dry_run))
 
@@ -133,18 +126,8 @@ class Api:
             return self._apply(target, patch, manager, force, dry_run)
         old = self.get(target)
         before = old.decode()
-        match content_type:
-            case patches.JSON_PATCH:
-                after = json_patch(before, patch)
-            case _ if not isinstance(patch, dict):
-                raise status.bad_request("error decoding patch: it is not an object")
-            case patches.MERGE_PATCH:
-                after = merge(before, patch)
-            case patches.STRATEGIC_PATCH:
-                after = strategic_merge(before, patch, target.resource.merge_keys)
-            case _:
-                raise status.unsupported_media_type(patches.TYPES)
-        if not isinstance(after.get("metadata"), dict):
+        after = _patched(before, patch, content_type, target.resource)
+        if not isinstance(after, dict) or not isinstance(after.get("metadata"), dict):
             raise status.bad_request("the patch leaves no metadata")
         return Outcome(self._replace(target, old, self._readable(target, after), dry_run))
 
@@ -226,6 +209,12 @@ class Api:
         resource, before = target.resource, old.decode()
         # What was loaded unchecked may lack them, and they are nobody's change.
         defaults.fill_in(resource, before)
+        found = thing["metadata"].get("name")
+        if found != target.name:
+            raise status.bad_request(
+                f"the name of the object ({found}) does not match the name on the URL "
+                f"({target.name})"
+            )
         metadata = thing["metadata"]
         revision = metadata.get("resourceVersion")
         if revision and revision != str(old.revision):
@@ -238,8 +227,7 @@ class Api:
             if field in before["metadata"]:
                 metadata[field] = before["metadata"][field]
         self._keep_other_half(target, before, thing)
-        defaults.fill_in(resource, thing)
-        self._validate(resource, thing)
+        self._settle(resource, thing)
         if causes := validation.change_problems(resource, before, thing):
             raise status.invalid(resource, old.name, causes)
         if resource.counts_generations and thing.get("spec") != before.get("spec"):
@@ -337,8 +325,18 @@ class Api:
             copy["metadata"]["namespace"] = target.namespace
         return copy
 
-    def _validate(self, resource: Resource, thing: Object) -> None:
-        if causes := validation.problems(resource, thing):
+    def _settle(self, resource: Resource, thing: Object) -> None:
+        """Fill in defaults and see whether the object can be stored."""
+        try:
+            defaults.fill_in(resource, thing)
+            causes = validation.problems(resource, thing)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Real servers decode into types first; here a misfit shows when it is looked at.
+            raise status.bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                f"{resource.kind}: json: cannot unmarshal: {error}"
+            ) from error
+        if causes:
             raise status.invalid(resource, thing["metadata"].get("name", ""), causes)
 
     def _write(self, resource: Resource, thing: Object, dry_run: bool) -> Stored:
@@ -348,6 +346,22 @@ class Api:
 
     def _time(self, later: int = 0) -> str:
         return (self._now() + timedelta(seconds=later)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _patched(before: Object, patch: Any, content_type: str, resource: Resource) -> Object:
+    if content_type not in (patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_PATCH):
+        raise status.unsupported_media_type(patches.TYPES)
+    if content_type == patches.JSON_PATCH:
+        return json_patch(before, patch)
+    if not isinstance(patch, dict):
+        raise status.bad_request("error decoding patch: it is not an object")
+    if content_type == patches.MERGE_PATCH:
+        merged: Object = merge(before, patch)
+        return merged
+    try:
+        return strategic_merge(before, patch, resource.merge_keys)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise status.bad_request(f"error decoding patch: {error}") from error
 
 
 def _grace(resource: Resource, thing: Object, options: Deletion) -> int:

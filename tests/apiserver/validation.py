@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.apiserver.resources import Resource
@@ -48,20 +48,42 @@ _POD_SPEC_WORDS = (
 
 def misfits(thing: Object) -> str | None:
     """Why the object cannot even be read as its kind: a field of the wrong shape."""
-    for field, kind in (("labels", str), ("annotations", str)):
-        value = thing["metadata"].get(field)
-        if value is None:
-            continue
-        if not isinstance(value, dict):
+    metadata = thing["metadata"]
+    if not isinstance(metadata, dict):
+        return "cannot unmarshal into Go struct field .metadata"
+    for field, fits in _METADATA_SHAPES.items():
+        if not fits(metadata.get(field)):
             return f"cannot unmarshal into Go struct field ObjectMeta.metadata.{field}"
-        if any(not isinstance(each, kind) for each in value.values()):
-            return (
-                f"cannot unmarshal into Go struct field ObjectMeta.metadata.{field} of type string"
-            )
     for section in ("spec", "status"):
         if not isinstance(thing.get(section), dict | None):
             return f"cannot unmarshal into Go struct field .{section}"
     return None
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str | None)
+
+
+def _texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(x, str) for x in value))
+
+
+def _text_map(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(x, str) for x in value.values())
+    )
+
+
+_METADATA_SHAPES: Mapping[str, Callable[[object], bool]] = {
+    "name": _text,
+    "generateName": _text,
+    "namespace": _text,
+    "resourceVersion": _text,
+    "uid": _text,
+    "labels": _text_map,
+    "annotations": _text_map,
+    "finalizers": _texts,
+}
 
 
 def problems(resource: Resource, thing: Object) -> list[Cause]:
