@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from podwall.dataplane.command import SystemRunner
+from podwall.dataplane.command import SystemRunner, check
 from podwall.lab import enter, isolation, libc
 from podwall.lab.client import Lab
 from podwall.lab.listeners import family_of, socket_family
@@ -36,7 +36,7 @@ _KIND = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
 
 
 def node_prefix(lab: Lab, node: str) -> tuple[str, ...]:
-    """Words before a command that run it on a node of the lab."""
+    """Words before a command that run it on a node of the lab, or in a pod."""
     holder = lab.world.holder
     same_user = os.stat(f"/proc/{holder}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino
     user = () if same_user else ("--user", "--preserve-credentials")
@@ -46,7 +46,7 @@ def node_prefix(lab: Lab, node: str) -> tuple[str, ...]:
 
 
 def node_runner(lab: Lab, node: str) -> SystemRunner:
-    """Runs programs on a node of the lab."""
+    """Runs programs on a node of the lab, or in a pod."""
     return SystemRunner(node_prefix(lab, node))
 
 
@@ -102,6 +102,19 @@ def retransmissions(end: socket.socket) -> int:
     """How many segments of a TCP connection had to be sent again, the first included."""
     info = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     count: int = struct.unpack_from("=I", info, 100)[0]
+    return count
+
+
+def buffer_overflows(lab: Lab, *names: str) -> int:
+    """Datagrams that reached these endpoints while nobody read: a busy machine, not a firewall."""
+    count = 0
+    for name in names:
+        runner = node_runner(lab, name)
+        files = ["cat", "/proc/net/snmp", "/proc/net/snmp6"]
+        lines = check(files, runner.run(files)).splitlines()
+        heads, values = (line.split() for line in lines if line.startswith("Udp:"))
+        count += int(values[heads.index("RcvbufErrors")])
+        count += sum(int(line.split()[1]) for line in lines if line.startswith("Udp6RcvbufErrors"))
     return count
 
 
