@@ -4,12 +4,14 @@ The tree; callers branch on the type, never on the text:
 
     PodwallError
     ├── InputError              manifests, options or addresses that cannot be used (exit status 2)
-    │   └── AddressError        a text that is no address, CIDR or port range
+    │   ├── AddressError        a text that is no address, CIDR or port range
+    │   └── UnusableInput       no file could be read (podwall.manifest)
     ├── CompileError            valid input that cannot be compiled (a defect)
     ├── KernelError             the kernel or its tools did not do what was asked (exit status 3)
     │   ├── ToolMissing         iptables, ipset or another program is not installed
     │   ├── CommandFailed       a program ended with a status other than 0
     │   │   └── BatchRefused    a restore batch was refused; knows the line
+    │   │       └── StepRefused the same, and knows the step of the plan (podwall.dataplane.apply)
     │   ├── CommandTimeout      a program did not end in time
     │   └── LockTimeout         another program held the xtables lock for too long
     └── LabError                the lab cannot be built, found or entered (exit status 3)

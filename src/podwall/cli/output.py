@@ -18,9 +18,6 @@ from rich.text import Text
 
 from podwall.manifest import Diagnostic, Severity
 
-WIDE = 10_000
-"""Columns assumed where output goes to a file: nothing is cut there."""
-
 
 class Status(enum.IntEnum):
     """Exit statuses of all commands."""

@@ -11,7 +11,7 @@ names exists, jumps form no cycle, and names fit the kernel's limits.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -93,8 +93,17 @@ class MatchProtocol(msgspec.Struct, frozen=True):
     protocol: Protocol
 
 
+MULTIPORT_SLOTS = 15
+"""Slots of one multiport match; a port takes one, a range two (S41, iptables-extensions(8))."""
+
+
+def port_slots(ports: Iterable[PortRange]) -> int:
+    """The slots of a multiport match that ``ports`` take."""
+    return sum(1 if each.first == each.last else 2 for each in ports)
+
+
 class MatchPorts(msgspec.Struct, frozen=True):
-    """The destination port is in one of the ranges: at most 15 slots, a range takes two (S41).
+    """The destination port is in one of the ranges: at most :data:`MULTIPORT_SLOTS` slots.
 
     Needs a :class:`MatchProtocol` of TCP, UDP or SCTP in the same rule.
     """

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from podwall.model.net import Address, Family, PortRange
+from podwall.model.net import Family, PortRange
 from podwall.model.policy import Direction
 from podwall.policy.resolve import AllowRule, EndpointPolicy, Peers, Ports, ResolvedNode
 from podwall.ruleset import names
 from podwall.ruleset.blocks import block_members
 from podwall.ruleset.comments import rule_comment
 from podwall.ruleset.ir import (
+    MULTIPORT_SLOTS,
     AddressPort,
     Chain,
     ChainRole,
@@ -31,11 +32,9 @@ from podwall.ruleset.ir import (
     Rule,
     SetRole,
     SetType,
+    port_slots,
 )
 from podwall.ruleset.names import Namer
-
-MULTIPORT_SLOTS = 15
-"""Slots of one multiport match; a port takes one, a range two (S41)."""
 
 
 class ProfileCompiler:
@@ -169,7 +168,7 @@ def pack_multiport(ports: Sequence[PortRange]) -> list[tuple[PortRange, ...]]:
     group: list[PortRange] = []
     used = 0
     for port in ports:
-        slots = 1 if port.first == port.last else 2
+        slots = port_slots((port,))
         if used + slots > MULTIPORT_SLOTS:
             groups.append(tuple(group))
             group, used = [], 0
@@ -178,8 +177,3 @@ def pack_multiport(ports: Sequence[PortRange]) -> list[tuple[PortRange, ...]]:
     if group:
         groups.append(tuple(group))
     return groups
-
-
-def of_family(addresses: frozenset[Address], family: Family) -> frozenset[Address]:
-    """The addresses of one family."""
-    return frozenset(each for each in addresses if each.family is family)

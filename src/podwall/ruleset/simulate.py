@@ -64,11 +64,6 @@ class Trace(msgspec.Struct, frozen=True):
     verdict: Verdict
     steps: tuple[TraceStep, ...]
 
-    @property
-    def decisive(self) -> TraceStep | None:
-        """The rule that decided: the one that dropped it, or the last that matched."""
-        return next((step for step in reversed(self.steps) if step.matched), None)
-
 
 def simulate(rules: FamilyRules, hook: Hook, flow: Flow) -> Trace:
     """Send ``flow`` through the chains of ``hook``.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from podwall.errors import CompileError
 from podwall.ruleset.comments import LIMIT as COMMENT_LIMIT
 from podwall.ruleset.ir import (
+    MULTIPORT_SLOTS,
     FamilyRules,
     Goto,
     Jump,
@@ -21,9 +22,9 @@ from podwall.ruleset.ir import (
     Net,
     Rule,
     Ruleset,
+    port_slots,
 )
 from podwall.ruleset.names import CHAIN_LIMIT, SET_LIMIT
-from podwall.ruleset.profile import MULTIPORT_SLOTS
 
 _NAME = re.compile(r"PW[46]?-[A-Za-z0-9.-]+\Z", re.ASCII)
 
@@ -67,10 +68,10 @@ def _rule_faults(rules: FamilyRules, rule: Rule) -> Iterator[str]:
     for match in rule.matches:
         if isinstance(match, MatchSet) and match.set not in rules.sets:
             yield f"names set {match.set}, which does not exist"
-        if isinstance(match, MatchPorts):
-            slots = sum(1 if each.first == each.last else 2 for each in match.ports)
-            if not 0 < slots <= MULTIPORT_SLOTS or len(protocols) != 1:
-                yield "multiport without a protocol, or with too many slots"
+        if isinstance(match, MatchPorts) and not (
+            0 < port_slots(match.ports) <= MULTIPORT_SLOTS and len(protocols) == 1
+        ):
+            yield "multiport without a protocol, or with too many slots"
 
 
 def _cycles(rules: FamilyRules) -> Iterator[str]:

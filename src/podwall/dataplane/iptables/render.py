@@ -16,7 +16,6 @@ from podwall.dataplane.fence import chain_word, comment_word, set_word, spec_wor
 from podwall.dataplane.iptables.words import (
     HOOK_COMMENT,
     MID_STREAM,
-    MULTIPORT_SLOTS,
     PORT_UNREACHABLE,
     PROTOCOL_WORDS,
     SELF_PROGRAM,
@@ -27,6 +26,7 @@ from podwall.dataplane.iptables.words import (
 from podwall.errors import CompileError
 from podwall.model.net import PORT_PROTOCOLS, Family, Protocol
 from podwall.ruleset.ir import (
+    MULTIPORT_SLOTS,
     Chain,
     Drop,
     End,
@@ -46,6 +46,7 @@ from podwall.ruleset.ir import (
     Return,
     Rule,
     Target,
+    port_slots,
 )
 from podwall.ruleset.plan import ChainStep
 
@@ -155,7 +156,7 @@ def _set_words(match: MatchSet) -> list[str]:
 
 def _port_words(rule: Rule, match: MatchPorts) -> list[str]:
     protocol = _need_protocol(rule, PORT_PROTOCOLS, "a port match")
-    slots = sum(1 if each.first == each.last else 2 for each in match.ports)
+    slots = port_slots(match.ports)
     if not 1 <= slots <= MULTIPORT_SLOTS:
         raise CompileError(f"a port match has {slots} slots, not 1 to {MULTIPORT_SLOTS}")
     if any(not 0 < each.first <= each.last < 65536 for each in match.ports):

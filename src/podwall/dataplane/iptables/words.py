@@ -25,9 +25,6 @@ TCP_RESET = "tcp-reset"
 STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT")
 """Connection tracking states in the order in which iptables-save prints them."""
 
-MULTIPORT_SLOTS = 15
-"""Slots of one multiport match; a port takes one, a range two (S41)."""
-
 
 SINGLE_PORT_PROTOCOLS = (Protocol.TCP, Protocol.UDP)
 """Protocols of which a single port or range is matched by the protocol's own match.
