@@ -105,14 +105,14 @@ class _FamilyChange:
             self.desired,
             [
                 (ipset, missing | surplus)
-                for ipset, missing, surplus in self._compared()
+                for ipset, missing, surplus in self._changes
                 if ipset.name in self._used
             ],
         )
 
     def additions(self, moment: _Moment) -> Iterator[MemberChange]:
         """Members that sets gain: early, so that movers are in both, unless they have to wait."""
-        for desired, missing, _ in self._compared():
+        for desired, missing, _ in self._changes:
             chosen = [
                 each for each in missing if self._waits(desired, each) is (moment is _Moment.LAST)
             ]
@@ -121,7 +121,7 @@ class _FamilyChange:
 
     def deletions(self, moment: _Moment) -> Iterator[MemberChange]:
         """Members that sets lose: late, for the same reason."""
-        for desired, _, surplus in self._compared():
+        for desired, _, surplus in self._changes:
             unused = bool(surplus) and desired.name not in self._used
             chosen = [
                 each
@@ -137,6 +137,15 @@ class _FamilyChange:
         A set that no rule in the kernel names is made ready before one does.
         """
         return ipset.name in self._used and self._crossing.crosses(ipset, member)
+
+    @functools.cached_property
+    def _changes(self) -> tuple[tuple[IPSet, frozenset[Member], frozenset[Member]], ...]:
+        """The sets that stay and change: what each lacks and what it has too much."""
+        return tuple(
+            (desired, missing, surplus)
+            for desired, missing, surplus in self._compared()
+            if missing or surplus
+        )
 
     def _compared(self) -> Iterator[tuple[IPSet, frozenset[Member], frozenset[Member]]]:
         """The sets that stay, what each lacks and what it has too much.
