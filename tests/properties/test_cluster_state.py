@@ -24,6 +24,7 @@ from podwall.cluster.events import (
     NamespaceKey,
     NodeKey,
     ObjectKey,
+    Remaining,
     Replaced,
 )
 from podwall.cluster.snapshot import Snapshot, build_snapshot
@@ -179,6 +180,22 @@ class ClusterMachine(RuleBasedStateMachine):
 
         self.send(update, Replaced(kind, things))
         assert self.state.apply(Replaced(kind, things[::-1])) == Dirty()
+
+    @rule(data=st.data(), kind=st.sampled_from(Kind))
+    def a_list_ends_that_came_in_pages(self, data: st.DataObject, kind: Kind) -> None:
+        gone = [
+            key
+            for key in self.objects
+            if not is_not(kind, key) and data.draw(st.booleans(), label=str(key))
+        ]
+        left = Remaining(kind, frozenset(self.objects) - frozenset(gone))
+
+        def update() -> None:
+            for key in gone:
+                del self.objects[key]
+
+        self.send(update, left)
+        assert self.state.apply(left) == Dirty()
 
     @initialize(
         watched=st.lists(peers(), min_size=3, max_size=8),

@@ -1,7 +1,8 @@
 """What can happen to a cluster, as values.
 
-An API server's watch and a directory of manifests both come down to three events: an object is as
-follows, an object is gone, and these are all objects of a kind. Events may arrive twice, and the
+An API server's watch and a directory of manifests both come down to a few events: an object is as
+follows, an object is gone, these are all objects of a kind, and of a kind only these are left (a
+list that came in pages, whose objects were applied as they came). Events may arrive twice, and the
 news that an object is gone may arrive after the news of its successor;
 :class:`podwall.cluster.state.ClusterState` is equal to the task. No event is ever invalid.
 """
@@ -69,4 +70,15 @@ class Replaced(msgspec.Struct, frozen=True, gc=False):
     objects: tuple[ClusterObject, ...] = ()
 
 
-Event: TypeAlias = Applied | Deleted | Replaced
+class Remaining(msgspec.Struct, frozen=True, gc=False):
+    """Of ``kind`` only the objects named by ``keys`` exist; the others are gone.
+
+    The end of a list whose objects were each :class:`Applied`: a cluster that is listed anew never
+    has to be held twice.
+    """
+
+    kind: Kind
+    keys: frozenset[ObjectKey] = frozenset()
+
+
+Event: TypeAlias = Applied | Deleted | Replaced | Remaining

@@ -10,7 +10,7 @@ of the kinds that changed since the last one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar, assert_never
 
 from podwall.cluster.dirty import Changes, Dirty
@@ -23,6 +23,7 @@ from podwall.cluster.events import (
     NamespaceKey,
     NodeKey,
     ObjectKey,
+    Remaining,
     Replaced,
 )
 from podwall.cluster.membership import Membership
@@ -63,7 +64,11 @@ class ClusterState:
                 case Deleted():
                     self._delete(event.key, event.uid, changes)
                 case Replaced():
-                    self._replace(event, changes)
+                    self._retain(event.kind, {key_of(each) for each in event.objects}, changes)
+                    for each in event.objects:
+                        self._apply_object(each, changes)
+                case Remaining():
+                    self._retain(event.kind, event.keys, changes)
                 case _:
                     assert_never(event)
         return changes.dirty()
@@ -135,13 +140,10 @@ class ClusterState:
             case _:
                 assert_never(key)
 
-    def _replace(self, event: Replaced, changes: Changes) -> None:
-        listed = {key_of(each) for each in event.objects}
-        for key in self._keys(event.kind):
+    def _retain(self, kind: Kind, listed: Collection[ObjectKey], changes: Changes) -> None:
+        for key in self._keys(kind):
             if key not in listed:
                 self._delete(key, "", changes)
-        for each in event.objects:
-            self._apply_object(each, changes)
 
     def _keys(self, kind: Kind) -> tuple[ObjectKey, ...]:
         match kind:

@@ -8,7 +8,7 @@ import json
 import aiohttp
 import pytest
 
-from tests.apiserver.faults import LONG, Trouble
+from podwall.lab.apiserver.faults import LONG, Trouble
 from tests.unit.apiserver.client import ALL_PODS, PODS, Client, pod
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.apiserver import Api, ApiError
-from tests.apiserver.api import Outcome
-from tests.apiserver.patches import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
-from tests.apiserver.resources import NETWORK_POLICIES, PODS, Target
+from podwall.lab.apiserver import Api, ApiError
+from podwall.lab.apiserver.api import Outcome
+from podwall.lab.apiserver.patches import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from podwall.lab.apiserver.resources import NETWORK_POLICIES, PODS, Target
 
 FIELDS = (
     *("metadata", "name", "labels", "annotations", "finalizers", "spec", "status", "phase"),

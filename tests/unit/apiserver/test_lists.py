@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.apiserver.resources import PODS as PODS_RESOURCE
-from tests.apiserver.store import Compacted, Store
+from podwall.lab.apiserver.resources import PODS as PODS_RESOURCE
+from podwall.lab.apiserver.store import Compacted, Store
 from tests.unit.apiserver.client import ALL_PODS, PODS, Client, Json, names, pod
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver.patches import merge, strategic_merge
-from tests.apiserver.resources import NETWORK_POLICIES
-from tests.apiserver.resources import PODS as POD_RESOURCE
+from podwall.lab.apiserver.patches import merge, strategic_merge
+from podwall.lab.apiserver.resources import NETWORK_POLICIES
+from podwall.lab.apiserver.resources import PODS as POD_RESOURCE
 from tests.unit.apiserver.client import PODS, POLICIES, Client, Json, pod
 
 MERGE = "application/merge-patch+json"

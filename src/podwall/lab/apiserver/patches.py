@@ -6,8 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from tests.apiserver.status import ApiError, bad_request
-from tests.apiserver.store import Object
+from podwall.lab.apiserver.status import ApiError, bad_request
+from podwall.lab.apiserver.store import Object
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from tests.apiserver import defaults, patches, status, validation
-from tests.apiserver.applied import Managers
-from tests.apiserver.patches import json_patch, merge, strategic_merge
-from tests.apiserver.resources import BY_KIND, NAMESPACES, PODS, RESOURCES, Resource, Target
-from tests.apiserver.selectors import Test, everything
-from tests.apiserver.store import Object, Store, Stored, key_of, stored
+from podwall.lab.apiserver import defaults, patches, status, validation
+from podwall.lab.apiserver.applied import Managers
+from podwall.lab.apiserver.patches import json_patch, merge, strategic_merge
+from podwall.lab.apiserver.resources import BY_KIND, NAMESPACES, PODS, RESOURCES, Resource, Target
+from podwall.lab.apiserver.selectors import Test, everything
+from podwall.lab.apiserver.store import Object, Store, Stored, key_of, stored
 
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 # The system's own fields, which no writer sets.
@@ -65,7 +65,7 @@ class Api:
         self.store = store or Store()
         self.on_termination: Callable[[str, str, str], None] = lambda _namespace, _name, _uid: None
         self._now = now
-        self._chance = chance or random.Random()
+        self._chance = chance or random.Random()  # noqa: S311 - suffixes of names, no secrets
         self._managers = Managers()
         for name in FIRST_NAMESPACES:
             self.create(Target(NAMESPACES), {"metadata": {"name": name}})
@@ -278,8 +278,7 @@ class Api:
         if resource == NAMESPACES:
             self._empty_namespace(old)
         last = self.store.remove(resource, old.key)
-        assert last is not None
-        return last
+        return last or old
 
     def _empty_namespace(self, old: Stored) -> None:
         """What the namespace controller does, at once and without mercy."""

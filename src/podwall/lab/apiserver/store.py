@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from tests.apiserver.resources import OBJECT_FIELDS, RESOURCES, Resource
+from podwall.lab.apiserver.resources import OBJECT_FIELDS, RESOURCES, Resource
 
 Object: TypeAlias = dict[str, Any]
 
@@ -185,8 +185,8 @@ class Collection:
         if revision is not None:
             for change in reversed(self.since(revision)):
                 version = change.before or change.after
-                assert version is not None
-                past[version.key] = change.before
+                if version is not None:
+                    past[version.key] = change.before
         return View(self._objects, self._keys, past, prefix)
 
 

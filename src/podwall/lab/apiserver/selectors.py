@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from tests.apiserver.resources import OBJECT_FIELDS, Resource
-from tests.apiserver.status import ApiError, bad_request
+from podwall.lab.apiserver.resources import OBJECT_FIELDS, Resource
+from podwall.lab.apiserver.status import ApiError, bad_request
 
 Test: TypeAlias = Callable[[Mapping[str, str]], bool]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tests.apiserver import status
-from tests.apiserver.resources import Target
-from tests.apiserver.selectors import Test, parse_fields, parse_labels
-from tests.apiserver.store import Compacted, Store, Stored
+from podwall.lab.apiserver import status
+from podwall.lab.apiserver.resources import Target
+from podwall.lab.apiserver.selectors import Test, parse_fields, parse_labels
+from podwall.lab.apiserver.store import Compacted, Store, Stored
 
 
 class Selection(msgspec.Struct, frozen=True):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Coroutine, Mapping
 import msgspec
 from aiohttp import web
 
-from tests.apiserver.api import Api
-from tests.apiserver.faults import LONG, Faults, Trouble
-from tests.apiserver.watching import WatchList
+from podwall.lab.apiserver.api import Api
+from podwall.lab.apiserver.faults import LONG, Faults, Trouble
+from podwall.lab.apiserver.watching import WatchList
 
 
 class Admin:
@@ -51,7 +51,7 @@ class Admin:
     def _trouble(self, _: web.Request, body: bytes) -> None:
         self._faults.trouble(msgspec.json.decode(body, type=Trouble))
 
-    def _clear(self, _: web.Request, body: bytes) -> None:
+    def _clear(self, _: web.Request, _body: bytes) -> None:
         self._faults.clear()
 
     def _drop(self, request: web.Request, _: bytes) -> int:
@@ -76,7 +76,7 @@ class Admin:
         pause, forget = float(request.query.get("pause", 0)), _is_on(request, "forget")
         self._start(self._faults.restart(pause, forget, spare=request.transport))
 
-    def _compact(self, _: web.Request, body: bytes) -> None:
+    def _compact(self, _: web.Request, _body: bytes) -> None:
         self._faults.compact()
 
     def _undecodable(self, request: web.Request, _: bytes) -> None:

@@ -11,12 +11,13 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.apiserver import status
-from tests.apiserver.admin import Admin
-from tests.apiserver.api import Api, Deletion
-from tests.apiserver.faults import Faults
-from tests.apiserver.handlers import Asked, Handlers
-from tests.apiserver.resources import PODS, Target
+from podwall.errors import LabError
+from podwall.lab.apiserver import status
+from podwall.lab.apiserver.admin import Admin
+from podwall.lab.apiserver.api import Api, Deletion
+from podwall.lab.apiserver.faults import Faults
+from podwall.lab.apiserver.handlers import Asked, Handlers
+from podwall.lab.apiserver.resources import PODS, Target
 
 
 class ServerOptions(msgspec.Struct, frozen=True):
@@ -115,25 +116,26 @@ class Server:
         }
 
     def freeze(self, spare: object = None) -> None:
-        """See :class:`tests.apiserver.faults.Connections`."""
+        """See :class:`podwall.lab.apiserver.faults.Connections`."""
         self._frozen.update(each for each in self._transports() if each is not spare)
 
     def cut(self, spare: object = None) -> None:
-        """See :class:`tests.apiserver.faults.Connections`."""
+        """See :class:`podwall.lab.apiserver.faults.Connections`."""
         for transport in self._transports():
             if transport is not spare:
                 transport.abort()
 
     async def restart(self, pause: float, spare: object = None) -> None:
-        """See :class:`tests.apiserver.faults.Connections`."""
-        assert self._site is not None
-        await self._site.stop()
+        """See :class:`podwall.lab.apiserver.faults.Connections`."""
+        if self._site is not None:
+            await self._site.stop()
         self.cut(spare)
         await asyncio.sleep(pause)
         await self._listen()
 
     async def _listen(self) -> None:
-        assert self._runner is not None
+        if self._runner is None:
+            raise LabError("the API server is not running")
         options = self.options
         self._site = web.TCPSite(
             self._runner, options.host, self._port, ssl_context=options.tls, reuse_address=True

@@ -13,12 +13,12 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from tests.apiserver import discovery, forms, listing, protobuf, status
-from tests.apiserver.api import Api, Deletion
-from tests.apiserver.faults import Faults
-from tests.apiserver.resources import Resource, Target, parse_path
-from tests.apiserver.store import Stored
-from tests.apiserver.watching import Watch
+from podwall.lab.apiserver import discovery, forms, listing, protobuf, status
+from podwall.lab.apiserver.api import Api, Deletion
+from podwall.lab.apiserver.faults import Faults
+from podwall.lab.apiserver.resources import Resource, Target, parse_path
+from podwall.lab.apiserver.store import Stored
+from podwall.lab.apiserver.watching import Watch
 
 JSON = "application/json"
 YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tests.apiserver.resources import Resource
+from podwall.lab.apiserver.resources import Resource
 
 
 class Cause(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.apiserver.resources import Resource
-from tests.apiserver.store import Object
+from podwall.lab.apiserver.resources import Resource
+from podwall.lab.apiserver.store import Object
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 _FIRST_STATUS: Mapping[str, Object] = {

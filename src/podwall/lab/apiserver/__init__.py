@@ -11,10 +11,10 @@ plays the part that lets deleted pods end.
 podwall or about the tests.
 """
 
-from tests.apiserver.api import Api
-from tests.apiserver.faults import Faults
-from tests.apiserver.server import Server, ServerOptions
-from tests.apiserver.status import ApiError
-from tests.apiserver.store import Store
+from podwall.lab.apiserver.api import Api
+from podwall.lab.apiserver.faults import Faults
+from podwall.lab.apiserver.server import Server, ServerOptions
+from podwall.lab.apiserver.status import ApiError
+from podwall.lab.apiserver.store import Store
 
 __all__ = ["Api", "ApiError", "Faults", "Server", "ServerOptions", "Store"]

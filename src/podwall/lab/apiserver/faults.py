@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from tests.apiserver import status
-from tests.apiserver.api import Api
-from tests.apiserver.store import Object
-from tests.apiserver.watching import Watch, WatchList
+from podwall.lab.apiserver import status
+from podwall.lab.apiserver.api import Api
+from podwall.lab.apiserver.store import Object
+from podwall.lab.apiserver.watching import Watch, WatchList
 
 LONG = 600 * 1024  # more than aiohttp's 512 KiB for a line
 

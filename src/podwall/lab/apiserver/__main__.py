@@ -1,4 +1,4 @@
-"""Run the server by itself: ``python -m tests.apiserver [--port N] [--kubeconfig FILE]``."""
+"""Run the server by itself: ``python -m podwall.lab.apiserver [--port N] [--kubeconfig FILE]``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from tests.apiserver.server import Server, ServerOptions
+from podwall.lab.apiserver.server import Server, ServerOptions
 
 
 async def _serve(port: int, kubeconfig: Path | None) -> None:

@@ -1,11 +1,13 @@
-"""What a server says about itself: versions, groups, resources, and the little of OpenAPI that
-``kubectl apply`` looks at."""
+"""What a server says about itself: versions, groups, resources, and some OpenAPI.
+
+Of OpenAPI there is the little that ``kubectl apply`` looks at.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.apiserver.resources import GROUPS, RESOURCES, VERBS, Resource
+from podwall.lab.apiserver.resources import GROUPS, RESOURCES, VERBS, Resource
 
 VERSION: dict[str, Any] = {
     "major": "1",

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from tests.apiserver.patches import strategic_merge
-from tests.apiserver.status import apply_conflict
-from tests.apiserver.store import Object
+from podwall.lab.apiserver.patches import strategic_merge
+from podwall.lab.apiserver.status import apply_conflict
+from podwall.lab.apiserver.store import Object
 
 Path: TypeAlias = tuple[str | tuple[str, str], ...]
 Leaves: TypeAlias = dict[Path, Any]

@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import msgspec
 
-from tests.apiserver import forms, status
-from tests.apiserver.forms import Form
-from tests.apiserver.listing import parse_revision, parse_selection
-from tests.apiserver.resources import Target
-from tests.apiserver.store import Change, Compacted, Store, Stored, restamped
+from podwall.lab.apiserver import forms, status
+from podwall.lab.apiserver.forms import Form
+from podwall.lab.apiserver.listing import parse_revision, parse_selection
+from podwall.lab.apiserver.resources import Target
+from podwall.lab.apiserver.store import Change, Compacted, Store, Stored, restamped
 
 LIMIT = 200_000  # lines that a slow client may be behind before its watch ends
 CHUNK = 1 << 20
@@ -70,7 +70,7 @@ def parse_options(query: Mapping[str, str], watch_list: WatchList) -> WatchOptio
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         )
     # Without one, a server picks something between half an hour and an hour.
-    timeout = float(query.get("timeoutSeconds") or 0) or random.uniform(1800, 3600)
+    timeout = float(query.get("timeoutSeconds") or 0) or random.uniform(1800, 3600)  # noqa: S311 - no secret
     revision = parse_revision(query.get("resourceVersion", ""))
     return WatchOptions(revision, bool(_flag(query, "allowWatchBookmarks")), initial, timeout)
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tests.apiserver.resources import Resource
-from tests.apiserver.status import Cause, forbidden_value, invalid_value, required
-from tests.apiserver.store import Object
+from podwall.lab.apiserver.resources import Resource
+from podwall.lab.apiserver.status import Cause, forbidden_value, invalid_value, required
+from podwall.lab.apiserver.store import Object
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")

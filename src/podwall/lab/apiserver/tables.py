@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from tests.apiserver.resources import Resource
-from tests.apiserver.store import Object
+from podwall.lab.apiserver.resources import Resource
+from podwall.lab.apiserver.store import Object
 
 NONE = "<none>"
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from tests.apiserver import tables
-from tests.apiserver.listing import Page
-from tests.apiserver.resources import Resource
-from tests.apiserver.store import Object, Stored
+from podwall.lab.apiserver import tables
+from podwall.lab.apiserver.listing import Page
+from podwall.lab.apiserver.resources import Resource
+from podwall.lab.apiserver.store import Object, Stored
 
 _EMPTY_HALVES: Mapping[str, Object] = {
     "Pod": {"spec": {"containers": None}, "status": {}},
