@@ -12,7 +12,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 import msgspec
@@ -43,8 +45,23 @@ PACKAGES = {
 }
 """The Debian package of each program, by the first part of its name."""
 
+_handed_down: ContextVar[tuple[int, ...]] = ContextVar("handed_down", default=())
+
 _NSENTER_MISSING = re.compile(r"failed to execute (\S+): No such file")
 _IP_NETNS_MISSING = re.compile(r'exec of "([^"]+)" failed: No such file')
+
+
+@contextmanager
+def handed_down(descriptor: int) -> Iterator[None]:
+    """Let the programs that this thread starts meanwhile hold ``descriptor`` open as well.
+
+    A lock on an open file outlives podwall that way, until the last program that it started ended.
+    """
+    token = _handed_down.set((*_handed_down.get(), descriptor))
+    try:
+        yield
+    finally:
+        _handed_down.reset(token)
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -106,6 +123,7 @@ class SystemRunner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._env,
+                pass_fds=_handed_down.get(),
                 # An own group: a timeout ends the program with all its children, and Ctrl-C at the
                 # terminal reaches podwall alone, which decides when to stop between two steps.
                 process_group=0,

@@ -1,4 +1,9 @@
-"""One podwall at a time on a host: two that enforce different states would undo each other."""
+"""One podwall at a time on a host: two that enforce different states would undo each other.
+
+The lock is handed down to the programs that are started under it. A podwall that is killed leaves
+such a program behind: an ``iptables-restore -w`` may wait for the xtables lock for seconds, and
+commit then. Whoever takes this lock before it looks at the kernel comes after all of that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from podwall.dataplane.command import handed_down
 from podwall.errors import KernelError
 
 LOCK_FILE = Path("/run/podwall.lock")
@@ -18,7 +24,7 @@ _PAUSE = 0.1
 def host_lock(
     seconds: float, path: Path = LOCK_FILE, pause: Callable[[float], None] = time.sleep
 ) -> Iterator[None]:
-    """Hold the host's lock; it goes with the process, however that ends.
+    """Hold the host's lock: until the context ends, or this process and the programs it started.
 
     Raises:
         KernelError: another podwall held it for longer than ``seconds``, or the file cannot be
@@ -41,4 +47,9 @@ def host_lock(
                         f"waited {seconds:g} s, nothing was changed"
                     ) from None
                 pause(_PAUSE)
-        yield
+        try:
+            with handed_down(file.fileno()):
+                yield
+        finally:
+            # A program that goes on has no say any more: it was started under a lock that is over.
+            fcntl.flock(file, fcntl.LOCK_UN)
