@@ -14,6 +14,7 @@ The tree; callers branch on the type, never on the text:
     │   │       └── StepRefused the same, and knows the step of the plan (podwall.dataplane.apply)
     │   ├── CommandTimeout      a program did not end in time
     │   └── LockTimeout         another program held the xtables lock for too long
+    ├── AgentError              the agent cannot run, or cannot be asked (exit status 3)
     └── LabError                the lab cannot be built, found or entered (exit status 3)
 """
 
@@ -107,6 +108,10 @@ class LockTimeout(KernelError):
             "nothing was changed by the refused step, the next apply goes on from here"
         )
         self.seconds = seconds
+
+
+class AgentError(PodwallError):
+    """The agent cannot run on this node, or did not answer."""
 
 
 class LabError(PodwallError):

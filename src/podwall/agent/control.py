@@ -1,0 +1,140 @@
+"""The control socket: answers this node's root, and nobody else, while the agent runs.
+
+Its file is for the owner alone, and the kernel is asked who is at the other end. Requests are small
+and few at a time, and a connection that says nothing is closed: whatever is done to the socket, the
+agent goes on enforcing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from podwall.agent.control_words import MAX_REQUEST, Answer, Request
+from podwall.errors import InputError, PodwallError
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 8
+"""So many connections are served at a time; others are told to come back."""
+
+PATIENCE = 5.0
+"""Seconds that a connection may take to say what it wants, and to take in the answer."""
+
+LONGEST = 60.0
+"""Seconds after which a question that the reconciler has no time for is given up."""
+
+_CREDENTIALS = struct.Struct("3i")
+
+Answerer = Callable[[Request], Awaitable[object]]
+
+
+class ControlServer:
+    """Serves a socket at ``path``; :meth:`start` and :meth:`stop` bracket its life."""
+
+    def __init__(self, path: Path, answer: Answerer, patience: float = PATIENCE) -> None:
+        self._path = path
+        self._answer = answer
+        self._patience = patience
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen. A socket that a dead agent left is replaced; the agent's lock is held.
+
+        Raises:
+            InputError: there can be no socket at the path.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.unlink(missing_ok=True)
+            # The mode is right from the first moment on, not only after a chmod.
+            before = os.umask(0o177)
+            try:
+                listener.bind(str(self._path))
+            finally:
+                os.umask(before)
+            self._server = await asyncio.start_unix_server(
+                self._accept, sock=listener, limit=MAX_REQUEST
+            )
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or str(error)
+            raise InputError(f"control socket {self._path}: {reason}") from error
+
+    async def stop(self) -> None:
+        """Listen no more, break connections, and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+            for each in self._serving:
+                each.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._respond(reader, writer)
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            async with asyncio.timeout(self._patience):
+                await writer.drain()
+        except (TimeoutError, OSError) as error:
+            log.debug("a control connection broke: %r", error)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+        try:
+            # First of all: closing a socket with something unread would take the answer back.
+            async with asyncio.timeout(self._patience):
+                line = await reader.readuntil(b"\n")
+        except (asyncio.LimitOverrunError, asyncio.IncompleteReadError):
+            return Answer(
+                error=f"expected one line of JSON, at most {MAX_REQUEST} bytes", input=True
+            )
+        if not _is_trusted(writer):
+            return Answer(error="only root may ask", input=True)
+        if len(self._serving) > MOST_AT_ONCE:
+            return Answer(error=f"{MOST_AT_ONCE} others are asking already, try again")
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Answer(error=f"the request is not understood: {error}", input=True)
+        return await self._result(request)
+
+    async def _result(self, request: Request) -> Answer:
+        try:
+            async with asyncio.timeout(LONGEST):
+                result = await self._answer(request)
+            return Answer(msgspec.Raw(msgspec.json.encode(result, enc_hook=str)))
+        except TimeoutError:
+            return Answer(error=f"the agent is too busy to answer within {LONGEST:g} s")
+        except InputError as error:
+            return Answer(error=str(error), input=True)
+        except PodwallError as error:
+            return Answer(error=str(error))
+        except Exception:
+            log.exception("a question could not be answered: %s", type(request).__name__)
+            return Answer(error="the agent failed to answer: see its log")
+
+
+def _is_trusted(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other end is root or the agent's own user."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(raw)
+    return user in (0, os.geteuid())

@@ -1,0 +1,52 @@
+"""What is said over the control socket: one line of JSON asks, one answers.
+
+A line that asks is one of :data:`Request`. A line that answers is an :class:`Answer`: a result, or
+what is wrong and whose fault it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+SOCKET_NAME = "agent.sock"
+
+MAX_REQUEST = 64 * 1024
+"""Bytes; a longer request is refused."""
+
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes; who asks stops reading there."""
+
+
+def socket_path(state_dir: str) -> Path:
+    """Where the socket of an agent is."""
+    return Path(state_dir) / SOCKET_NAME
+
+
+class AskStatus(msgspec.Struct, frozen=True, tag="status", tag_field="ask"):
+    """How are you? The result is an :class:`~podwall.agent.status.AgentStatus`."""
+
+
+class AskDiff(msgspec.Struct, frozen=True, tag="diff", tag_field="ask"):
+    """What differs between the kernel and what it shall hold? See :mod:`podwall.agent.asking`."""
+
+
+class AskExplain(msgspec.Struct, frozen=True, tag="explain", tag_field="ask"):
+    """What becomes of a connection, and why? The result is a list, one entry for each family."""
+
+    source: str
+    target: str
+    service: str = "80/tcp"
+
+
+Request: TypeAlias = AskStatus | AskDiff | AskExplain
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``result``, or an ``error`` that is the asker's mistake (``input``) or not."""
+
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: str = ""
+    input: bool = False

@@ -1,0 +1,89 @@
+"""HTTP for those who watch over the agent: ``/livez``, ``/readyz`` and ``/metrics``.
+
+Alive is an agent that makes progress: kubelet restarts one that does not. Ready is one by whose
+rules traffic is judged as the cluster is now: without an API server an agent goes on enforcing what
+it knows, alive and not ready.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from podwall.agent.config_fields import Listen
+from podwall.agent.metrics import CONTENT_TYPE
+from podwall.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Reasons = Callable[[], Sequence[str]]
+"""What keeps it from being so, in words; nothing if it is so."""
+
+
+class Web:
+    """The HTTP endpoints.
+
+    Args:
+        why_dead: what says that the agent makes no progress.
+        why_not_ready: what says that traffic is not judged by an up-to-date picture.
+        metrics: renders the metrics.
+    """
+
+    def __init__(
+        self, why_dead: Reasons, why_not_ready: Reasons, metrics: Callable[[], bytes]
+    ) -> None:
+        self._why_dead = why_dead
+        self._why_not_ready = why_not_ready
+        self._metrics = metrics
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, listen: Listen | None, metrics: Listen | None) -> tuple[str, ...]:
+        """Serve everything on ``listen``, and only the metrics on ``metrics``; says where.
+
+        Raises:
+            InputError: an address cannot be listened on.
+        """
+        where: list[str] = []
+        if listen is not None:
+            where += await self._serve("listen", listen, full=True)
+        if metrics is not None:
+            where += await self._serve("metrics-listen", metrics, full=False)
+        return tuple(where)
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _serve(self, setting: str, listen: Listen, *, full: bool) -> list[str]:
+        app = web.Application(client_max_size=1024)
+        app.router.add_get("/metrics", self._get_metrics)
+        if full:
+            app.router.add_get("/livez", self._get_livez)
+            app.router.add_get("/readyz", self._get_readyz)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
+        await runner.setup()
+        self._runners.append(runner)
+        try:
+            await web.TCPSite(runner, listen.host or None, listen.port).start()
+        except OSError as error:
+            raise InputError(f"{setting} {listen}: {error.strerror or error}") from error
+        return sorted({str(Listen(host, port)) for host, port, *_ in runner.addresses})
+
+    async def _get_livez(self, _request: web.Request) -> web.Response:
+        return _answer("alive", self._why_dead())
+
+    async def _get_readyz(self, _request: web.Request) -> web.Response:
+        return _answer("ready", self._why_not_ready())
+
+    async def _get_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _answer(word: str, reasons: Sequence[str]) -> web.Response:
+    if not reasons:
+        return web.Response(text=f"{word}\n")
+    lines = "".join(f"{each}\n" for each in reasons)
+    return web.Response(status=503, text=f"not {word}:\n{lines}")
