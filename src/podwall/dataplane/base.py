@@ -6,14 +6,14 @@ only this. A data path for one family alone is a normal thing: a host may have n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from podwall.dataplane.ipset.render import CutMember
 from podwall.model.flow import Flow
-from podwall.model.net import Family
+from podwall.model.net import Address, Family
 from podwall.ruleset.plan import Observed, Step
 
 
@@ -79,8 +79,10 @@ class DataPlane(Protocol):
         """
         ...
 
-    def connections(self) -> Sequence[Connection]:
-        """Every tracked connection of the families that there are.
+    def connections(self, among: Collection[Address] | None = None) -> Sequence[Connection]:
+        """The tracked connections of the families that there are.
+
+        With ``among`` only those that have one of these addresses at an end; perhaps some more.
 
         Raises:
             KernelError: the connection tracking table cannot be read.

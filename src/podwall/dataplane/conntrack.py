@@ -53,10 +53,28 @@ def cut_forbidden(
         KernelError: the table cannot be read or changed.
     """
     start = clock()
+    again = [each for each in dataplane.remains() if is_allowed(flow_of(each))]
+    if again:
+        dataplane.release(again)
+    report = cut_among(dataplane, dataplane.connections(), is_allowed, concerns)
+    return msgspec.structs.replace(report, seconds=clock() - start)
+
+
+def cut_among(
+    dataplane: DataPlane,
+    connections: Iterable[Connection],
+    is_allowed: Callable[[Flow], bool],
+    concerns: Callable[[Address], bool],
+) -> CutReport:
+    """Cut those of ``connections`` that ``is_allowed`` denies; see :func:`cut_forbidden`.
+
+    Raises:
+        KernelError: the table cannot be changed.
+    """
     verdicts: dict[Flow, bool] = {}
     forbidden: list[Connection] = []
     judged = 0
-    for connection in dataplane.connections():
+    for connection in connections:
         flow = connection.flow
         if not (concerns(flow.src) or concerns(flow.dst)):
             continue
@@ -65,14 +83,11 @@ def cut_forbidden(
             verdicts[flow] = is_allowed(flow)
         if not verdicts[flow]:
             forbidden.append(connection)
-    again = [each for each in dataplane.remains() if is_allowed(_flow_of(each))]
-    if again:
-        dataplane.release(again)
     cut = dataplane.cut(forbidden) if forbidden else 0
-    return CutReport(judged, cut, clock() - start)
+    return CutReport(judged, cut, 0.0)
 
 
-def _flow_of(member: CutMember) -> Flow:
+def flow_of(member: CutMember) -> Flow:
     """The connection that was cut, from its client."""
     return Flow(member.client, member.server, member.protocol, member.port)
 

@@ -1,6 +1,7 @@
 """List and delete connection tracking entries, over netlink. A program of its own.
 
     python -I -S ctnetlink.py list                  one line for each entry
+    python -I -S ctnetlink.py among < addresses     only those with one of these at an end
     python -I -S ctnetlink.py delete < handles      deletes exactly these, says how many there were
 
 It is started like any other tool, so that the lab can start it inside the namespace of a node, and
@@ -55,6 +56,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 18
 _BATCH = 64
 _ATTEMPTS = 10
+_FEW = 16
 
 
 class NetlinkError(Exception):
@@ -152,8 +154,18 @@ def _answers(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
             offset += length + 3 & ~3
 
 
-def list_entries() -> list[str]:
-    """A line for each entry of both families.
+def packed(texts: Iterable[str]) -> frozenset[bytes]:
+    """Addresses as they stand in the kernel's messages.
+
+    Raises:
+        OSError: a text is no address.
+    """
+    families = ((each, socket.AF_INET6 if ":" in each else socket.AF_INET) for each in texts)
+    return frozenset(socket.inet_pton(family, each) for each, family in families)
+
+
+def list_entries(among: frozenset[bytes] | None = None) -> list[str]:
+    """A line for each entry of both families; of those with none of the addresses, maybe not.
 
     A dump that the kernel could not finish consistently is taken again, a bounded number of times:
     an entry that is missing would be a connection that is not cut.
@@ -163,11 +175,27 @@ def list_entries() -> list[str]:
     """
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_Interrupted):
-            return _dump()
+            return _dump(among)
     raise NetlinkError(f"the list of entries was interrupted {_ATTEMPTS} times")
 
 
-def _dump() -> list[str]:
+def _concerns(payload: bytes, among: frozenset[bytes]) -> bool:
+    """Whether an address is at one of the four ends that an entry has in its two directions.
+
+    Few are looked for in the message as it is, which also finds a port, a number or a mark that
+    looks like one: it is quick, and whoever asked looks again.
+    """
+    if len(among) <= _FEW:
+        return any(each in payload for each in among)
+    found = attributes(payload[4:])
+    for kind in (_TUPLE_ORIG, _TUPLE_REPLY):
+        addresses = attributes(attributes(found.get(kind, b"")).get(_TUPLE_IP, b""))
+        if not among.isdisjoint(addresses.values()):
+            return True
+    return False
+
+
+def _dump(among: frozenset[bytes] | None) -> list[str]:
     lines = []
     with _connect() as connection:
         body = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
@@ -183,6 +211,8 @@ def _dump() -> list[str]:
                 if number:
                     raise NetlinkError(os.strerror(-number))
                 break
+            if among is not None and not _concerns(payload, among):
+                continue
             line = describe(payload[0], payload[4:])
             if line is not None:
                 lines.append(line)
@@ -226,12 +256,14 @@ def main(words: list[str]) -> int:
     """Do what the command line says; 0 on success, 1 if the kernel refused, 2 for misuse."""
     try:
         if words == ["list"]:
-            for line in list_entries():
-                sys.stdout.write(line + "\n")
+            sys.stdout.writelines(f"{line}\n" for line in list_entries())
+        elif words == ["among"]:
+            entries = list_entries(packed(sys.stdin.read().split()))
+            sys.stdout.writelines(f"{line}\n" for line in entries)
         elif words == ["delete"]:
             sys.stdout.write(f"{delete_entries(sys.stdin.read().split())}\n")
         else:
-            sys.stderr.write("usage: ctnetlink.py list | delete\n")
+            sys.stderr.write("usage: ctnetlink.py list | among | delete\n")
             return 2
     except (NetlinkError, OSError) as error:
         sys.stderr.write(f"connection tracking: {error}\n")

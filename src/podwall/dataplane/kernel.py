@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from podwall.dataplane.base import Connection
 from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed, Runner, check
 from podwall.dataplane.conntrack import HELPER, cut_members, parse_entries
+from podwall.dataplane.counters import CountedRule, parse_counters
+from podwall.dataplane.enforced import host_addresses
 from podwall.dataplane.fence import spec_words
 from podwall.dataplane.ipset import parse as ipset_parse
 from podwall.dataplane.ipset.render import CutMember, render_cut, render_release, render_set_step
@@ -22,9 +24,11 @@ from podwall.dataplane.iptables import parse as iptables_parse
 from podwall.dataplane.iptables.mode import Mode, Programs, chains_in, detect_mode, find_programs
 from podwall.dataplane.iptables.render import render_chain_step
 from podwall.dataplane.iptables.split import chains_in_force, split_step
-from podwall.dataplane.refusal import IN_USE, TOO_LONG, batch_error
+from podwall.dataplane.refusal import IN_USE, NO_SUCH_SET, TOO_LONG, batch_error
+from podwall.dataplane.saved import Saved, without_sets
 from podwall.errors import BatchRefused, CommandFailed, KernelError
-from podwall.model.net import Family
+from podwall.model.net import Address, Family
+from podwall.ruleset.ir import IPSet
 from podwall.ruleset.names import cut_set
 from podwall.ruleset.plan import ChainStep, Observed, ObservedFamily, SetStep, Step
 
@@ -83,26 +87,48 @@ class KernelDataPlane:
 
     def observe(self) -> Observed:
         """See :meth:`DataPlane.observe`."""
-        sets = ipset_parse.parse_save(self._output(["ipset", "save"]))
+        return self.interpret(self.read())
+
+    def read(self) -> Saved:
+        """What the tools print of this host's sets and of the filter tables.
+
+        Raises:
+            KernelError: a tool is missing, failed or did not end.
+        """
+        sets = self._output(["ipset", "save"])
+        return Saved(sets, {family: self._saved_filter(family) for family in self._families})
+
+    def interpret(self, saved: Saved, known: Mapping[str, IPSet] = {}) -> Observed:
+        """What is there of ours, by what :meth:`read` gave.
+
+        The sets in ``known`` are not read again: whoever names them has seen that they are so. What
+        :meth:`repair` and :meth:`remains` are about is known from here.
+        """
+        text = without_sets(saved.ipset, known) if known else saved.ipset
+        sets = ipset_parse.parse_save(text)
         self._stray_lines = (
             *(f"del {each.set} {each.text} -exist" for each in sets.strays),
             *(f"destroy {name}" for name in sets.foreign),
         )
         self._remains = sets.cut
         observed = {
-            family: self._observe_family(family, sets)
+            family: _interpret_family(family, saved, sets, known)
             if family in self._families
             else ObservedFamily(family)
             for family in Family
         }
         return Observed(observed[Family.V4], observed[Family.V6])
 
-    def _observe_family(self, family: Family, sets: ipset_parse.SavedSets) -> ObservedFamily:
-        saved = iptables_parse.parse_save(self._saved_filter(family), family)
-        return ObservedFamily(family, sets.of_family(family), saved.chains, saved.hooks)
+    def counters(self, family: Family) -> Mapping[str, tuple[CountedRule, ...]]:
+        """The rules of our chains and how many packets and bytes met each since it was written.
 
-    def _saved_filter(self, family: Family) -> str:
-        argv = [self._programs.save(family), "-t", "filter"]
+        Raises:
+            KernelError: a tool is missing, failed or did not end.
+        """
+        return parse_counters(self._saved_filter(family, "-c"), family)
+
+    def _saved_filter(self, family: Family, *options: str) -> str:
+        argv = [self._programs.save(family), "-t", "filter", *options]
         text = self._output(argv)
         if "is incompatible, use 'nft' tool" in text:
             raise CommandFailed(argv, 0, "the filter table holds rules that iptables cannot read")
@@ -142,9 +168,51 @@ class KernelDataPlane:
             if mine:
                 self._restore_sets(render_release(cut_set(family), mine))
 
-    def connections(self) -> list[Connection]:
+    def read_remains(self) -> tuple[CutMember, ...]:
+        """What is left of connections that were cut, as it is now.
+
+        Raises:
+            KernelError: ipset is missing, failed or did not end.
+        """
+        found: list[CutMember] = []
+        for family in self._families:
+            argv = ["ipset", "save", cut_set(family)]
+            completed = self._call(argv, None)
+            if completed.status == 0:
+                found += ipset_parse.parse_save(completed.stdout).cut
+            elif NO_SUCH_SET not in completed.stderr:
+                check(argv, completed)
+        return tuple(found)
+
+    def connections(self, among: Collection[Address] | None = None) -> list[Connection]:
         """See :meth:`DataPlane.connections`."""
-        return parse_entries(self._output([*HELPER, "list"]), self._families)
+        if among is None:
+            return parse_entries(self._output([*HELPER, "list"]), self._families)
+        argv = [*HELPER, "among"]
+        text = check(argv, self._call(argv, "".join(f"{each}\n" for each in sorted(among))))
+        return parse_entries(text, self._families)
+
+    def own_addresses(self) -> frozenset[Address]:
+        """Every address of the host.
+
+        Raises:
+            KernelError: they cannot be read.
+        """
+        return host_addresses(self._runner)
+
+    def in_other_mode(self) -> KernelDataPlane:
+        """The same host by the programs of the other iptables mode.
+
+        Raises:
+            ToolMissing: the host has none of that mode.
+        """
+        return KernelDataPlane(
+            self._runner,
+            find_programs(self._runner, self.mode.other),
+            self._families,
+            lock_seconds=self._lock_seconds,
+            timeout=self._timeout,
+        )
 
     def cut(self, connections: Iterable[Connection]) -> int:
         """See :meth:`DataPlane.cut`."""
@@ -233,6 +301,15 @@ class KernelDataPlane:
 
     def _call(self, argv: Sequence[str], text: str | None) -> Completed:
         return self._runner.run(argv, input=text, timeout=self._timeout)
+
+
+def _interpret_family(
+    family: Family, saved: Saved, sets: ipset_parse.SavedSets, known: Mapping[str, IPSet]
+) -> ObservedFamily:
+    chains = iptables_parse.parse_save(saved.tables[family], family)
+    present = sets.of_family(family)
+    present.update((name, each) for name, each in known.items() if each.family is family)
+    return ObservedFamily(family, present, chains.chains, chains.hooks)
 
 
 def _text(lines: Iterable[str]) -> str:

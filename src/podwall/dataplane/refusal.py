@@ -19,6 +19,9 @@ _LOCKED = ("holding the xtables lock", "Stopped waiting after")
 TOO_LONG = "Message too long"
 """What nf_tables mode says about a batch that does not fit into one message."""
 
+NO_SUCH_SET = "The set with the given name does not exist"
+"""Part of what ipset says about a set that is not there."""
+
 IN_USE = "in use by a kernel component"
 """Part of what ipset says about a set that a rule still names."""
 

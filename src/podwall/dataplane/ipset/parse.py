@@ -72,7 +72,7 @@ def parse_save(text: str) -> SavedSets:
     for line in text.split("\n"):
         words = line.split(" ")
         if words[0] == "create":
-            current = words[1] if _is_ours(words) else ""
+            current = our_set(line)
             if not current:
                 continue
             header = _header(words)
@@ -100,10 +100,12 @@ def parse_save(text: str) -> SavedSets:
     )
 
 
-def _is_ours(words: list[str]) -> bool:
-    """Whether a ``create`` line is of a set with a name that podwall gives."""
+def our_set(line: str) -> str:
+    """The name of the set that a ``create`` line makes, if it is one that podwall gives."""
+    words = line.split(" ")
     types = [bool(_ANY_TYPE.match(word)) for word in words[2:]]
-    return types[:1] == [True] and sum(types) == 1 and bool(OUR_SET.match(words[1]))
+    ours = types[:1] == [True] and sum(types) == 1 and bool(OUR_SET.match(words[1]))
+    return words[1] if ours else ""
 
 
 def _flags(words: list[str]) -> list[str]:

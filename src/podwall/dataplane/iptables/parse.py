@@ -75,7 +75,7 @@ def parse_save(text: str, family: Family) -> SavedChains:
     chains: dict[str, list[ObservedRule]] = {}
     hooks: dict[Hook, list[HookJump]] = {}
     positions = dict.fromkeys(Hook, 0)
-    for line in _filter_lines(text):
+    for line in filter_lines(text):
         if line.startswith(":"):
             name = line[1:].partition(" ")[0]
             if OUR_CHAIN.match(name):
@@ -96,7 +96,7 @@ def parse_save(text: str, family: Family) -> SavedChains:
     )
 
 
-def _filter_lines(text: str) -> Iterator[str]:
+def filter_lines(text: str) -> Iterator[str]:
     """The lines of the filter table, without counters; only a newline ends a line."""
     inside = False
     for raw in text.split("\n"):

@@ -27,6 +27,7 @@ class MemoryKernel:
     Attributes:
         sets: the ipsets.
         tables: the iptables tables of each mode and family.
+        own: addresses of the host.
         tracked: the lines of the connection tracking table, as the helper prints them.
         commands: every command that was run, in order.
         plain: the mode of the programs without a mode in their name.
@@ -41,6 +42,7 @@ class MemoryKernel:
     def __init__(self, plain: Mode = Mode.NFT) -> None:
         self.sets = Sets(self._in_use)
         self.tables = {(mode, family): Tables() for mode in Mode for family in Family}
+        self.own: list[str] = []
         self.tracked: list[str] = []
         self.commands: list[tuple[str, ...]] = []
         self.plain = plain
@@ -75,6 +77,8 @@ class MemoryKernel:
         if program == "test":
             there = self.has_ipv6 or words[-1] != "/proc/net/if_inet6"
             return _DONE if there else Completed("", "", 1)
+        if program == "ip":
+            return Completed("".join(f"1: lo    inet {each}/8\n" for each in self.own), "", 0)
         if words[:-1] == HELPER:
             return self._conntrack(words[-1], text)
         raise ToolMissing(program, program)
@@ -100,7 +104,7 @@ class MemoryKernel:
             return Completed(f"{words[0]} v1.8.9 ({kind})\n", "", 0)
         if verb == "save":
             only = words[words.index("-t") + 1] if "-t" in words else None
-            return Completed(tables.save(only), "", 0)
+            return Completed(tables.save(only, "-c" in words), "", 0)
         if self.locked and mode is Mode.LEGACY:
             seconds = words[words.index("-w") + 1] if "-w" in words else "0"
             return Completed("", _lock_text(seconds), 4)
@@ -122,6 +126,11 @@ class MemoryKernel:
     def _ipset(self, words: tuple[str, ...], text: str) -> Completed:
         if words[1:] == ("save",):
             return Completed(self.sets.save(), "", 0)
+        if words[1] == "save":
+            if words[2] not in self.sets.by_name:
+                said = "The set with the given name does not exist"
+                return Completed("", f"ipset v7.17: {said}\n", 1)
+            return Completed(self.sets.save(words[2]), "", 0)
         try:
             self.sets.restore(text, lambda number, line: self.interrupt("ipset", number, line))
         except Refused as error:
@@ -132,6 +141,10 @@ class MemoryKernel:
     def _conntrack(self, verb: str, text: str) -> Completed:
         if verb == "list":
             return Completed("".join(f"{line}\n" for line in self.tracked), "", 0)
+        if verb == "among":
+            wanted = set(text.split())
+            lines = [line for line in self.tracked if wanted.intersection(line.split(" ")[2:9])]
+            return Completed("".join(f"{line}\n" for line in lines), "", 0)
         doomed = set(text.split())
         kept = [line for line in self.tracked if line.rpartition(" ")[2] not in doomed]
         deleted = len(self.tracked) - len(kept)

@@ -58,10 +58,12 @@ class Sets:
         self.by_name: dict[str, MemorySet] = {}
         self._in_use = in_use
 
-    def save(self) -> str:
-        """What ``ipset save`` prints."""
+    def save(self, only: str | None = None) -> str:
+        """What ``ipset save`` prints, of all sets or of one."""
         lines = []
         for name, ipset in self.by_name.items():
+            if only not in (None, name):
+                continue
             lines.append(f"create {name} {ipset.header()}")
             lines += [f"add {name} {each}{more}" for each, more in ipset.members.items()]
         return "".join(f"{line}\n" for line in lines)

@@ -37,12 +37,20 @@ class Tables:
         self.refuses: Callable[[str], bool] = lambda _spec: False
         """Rules that the kernel refuses at COMMIT for reasons of its own."""
 
-    def save(self, only: str | None = None) -> str:
-        """What iptables-save prints; a named table exists from then on, as in a kernel."""
+    def save(self, only: str | None = None, counters: bool = False) -> str:
+        """What iptables-save prints; a named table exists from then on, as in a kernel.
+
+        No packet ever meets a rule here, so all counters are zero.
+        """
         if only is not None:
             self._tables.setdefault(only, _fresh(only))
         names = [only] if only is not None else sorted(self._tables)
-        return "".join(f"{line}\n" for name in names for line in self._table_lines(name))
+        count = "[0:0] " if counters else ""
+        return "".join(
+            f"{count if line.startswith('-A ') else ''}{line}\n"
+            for name in names
+            for line in self._table_lines(name)
+        )
 
     def _table_lines(self, name: str) -> Iterator[str]:
         chains = self._tables[name]

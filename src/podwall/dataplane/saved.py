@@ -1,0 +1,94 @@
+"""What the tools printed, before it is read: cut to what is ours, and told apart cheaply.
+
+Whoever looks at a kernel again and again mostly finds what was there the last time. Reading 100,000
+members takes most of a second; finding out that the text is the same takes a few milliseconds. So
+the text is cut into its sets, and each set and each table gets a print: a digest of what matters in
+it. What changes by itself (counters, the remains of cut connections) and what belongs to others is
+not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+
+from podwall.dataplane.fence import OUR_CHAIN
+from podwall.dataplane.ipset.parse import our_set
+from podwall.dataplane.iptables.parse import filter_lines
+from podwall.model.net import Family
+from podwall.ruleset.ir import Hook, SetRole
+from podwall.ruleset.names import set_role
+
+_HEADER = re.compile(r"^create .*$", re.MULTILINE)
+_HOOKS = frozenset(hook.value for hook in Hook)
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What ``ipset save`` printed, and what iptables-save printed of each family's filter table."""
+
+    ipset: str
+    tables: Mapping[Family, str]
+
+
+class Prints(msgspec.Struct, frozen=True):
+    """Digests of what is ours: of each set by name, and of each family's rules."""
+
+    sets: Mapping[str, bytes]
+    tables: Mapping[Family, bytes]
+
+
+def set_texts(text: str) -> dict[str, str]:
+    """The part of ``ipset save`` about each set of ours: the line that creates it, and members."""
+    headers = list(_HEADER.finditer(text))
+    ends = [each.start() for each in headers[1:]] + [len(text)]
+    return {
+        name: text[header.start() : end]
+        for header, end in zip(headers, ends, strict=True)
+        if (name := our_set(header[0]))
+    }
+
+
+def without_sets(text: str, known: Collection[str]) -> str:
+    """``text`` of ``ipset save`` with our sets alone, and of these without ``known``."""
+    return "".join(part for name, part in set_texts(text).items() if name not in known)
+
+
+def take_prints(saved: Saved) -> Prints:
+    """The digests of what is ours."""
+    return Prints(
+        {name: _digest(_lasting(name, part)) for name, part in set_texts(saved.ipset).items()},
+        {
+            family: _digest("\n".join(_our_lines(text)))
+            for family, text in sorted(saved.tables.items())
+        },
+    )
+
+
+def _lasting(name: str, text: str) -> str:
+    """Of a set of cut connections, which lose members by themselves, only what it is."""
+    return text.partition("\n")[0] if set_role(name) is SetRole.CUT else text
+
+
+def _our_lines(text: str) -> Iterator[str]:
+    """Our chains and their rules, and the rules of built-in chains that may lead to them."""
+    positions = dict.fromkeys(_HOOKS, 0)
+    for line in filter_lines(text):
+        if line.startswith(":"):
+            name = line[1:].partition(" ")[0]
+            if OUR_CHAIN.match(name):
+                yield name
+        elif line.startswith("-A "):
+            name = line[3:].partition(" ")[0]
+            if name in positions:
+                if "PW-" in line:
+                    yield f"{positions[name]} {line}"
+                positions[name] += 1
+            elif OUR_CHAIN.match(name):
+                yield line
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
