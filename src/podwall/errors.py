@@ -14,8 +14,21 @@ The tree; callers branch on the type, never on the text:
     │   │       └── StepRefused the same, and knows the step of the plan (podwall.dataplane.apply)
     │   ├── CommandTimeout      a program did not end in time
     │   └── LockTimeout         another program held the xtables lock for too long
-    ├── AgentError              the agent cannot run, or cannot be asked (exit status 3)
-    └── LabError                the lab cannot be built, found or entered (exit status 3)
+    ├── LabError                the lab cannot be built, found or entered (exit status 3)
+    └── AgentError              the agent cannot run, or cannot be asked (exit status 3)
+        └── ApiError            the API server did not do what was asked
+            ├── ApiUnreachable  no answer: refused, broken off, no TLS, or not in time
+            │   └── ApiSilent   it answered, and then nothing came for too long
+            ├── ApiGarbled      an answer that makes no sense
+            └── ApiRefused      an answer with an error status; knows code and reason
+                ├── ApiInvalid      400, 422: the server does not take such a request
+                ├── ApiUnauthorized 401: the credentials are not known
+                ├── ApiForbidden    403: RBAC does not allow it
+                ├── ApiNotFound     404
+                ├── ApiConflict     409: it exists already, or was changed meanwhile
+                ├── ApiExpired      410: the past that was asked for is forgotten
+                ├── ApiThrottled    429: too many requests; may know how long to wait
+                └── ApiFailed       5xx: the server could not do it; may know how long to wait
 """
 
 from __future__ import annotations
@@ -110,9 +123,73 @@ class LockTimeout(KernelError):
         self.seconds = seconds
 
 
+class LabError(PodwallError):
+    """The lab cannot be built, found or entered."""
+
+
 class AgentError(PodwallError):
     """The agent cannot run on this node, or did not answer."""
 
 
-class LabError(PodwallError):
-    """The lab cannot be built, found or entered."""
+class ApiError(AgentError):
+    """The API server did not do what was asked."""
+
+
+class ApiUnreachable(ApiError):
+    """There was no answer, or it was broken off."""
+
+
+class ApiSilent(ApiUnreachable):
+    """The connection stands, but nothing came over it for longer than anything may take."""
+
+
+class ApiGarbled(ApiError):
+    """There was an answer, and it makes no sense."""
+
+
+class ApiRefused(ApiError):
+    """The API server answered with an error.
+
+    ``code`` is the HTTP status, ``reason`` the API's word for it (empty where it gave none), and
+    ``retry_after`` how many seconds it asks to be left alone, if it does.
+    """
+
+    def __init__(
+        self, message: str, code: int, reason: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class ApiInvalid(ApiRefused):
+    """The server does not take such a request (400, 422)."""
+
+
+class ApiUnauthorized(ApiRefused):
+    """The server does not know who is asking (401)."""
+
+
+class ApiForbidden(ApiRefused):
+    """Who is asking may not do that (403)."""
+
+
+class ApiNotFound(ApiRefused):
+    """There is no such object, or no such resource (404)."""
+
+
+class ApiConflict(ApiRefused):
+    """The object exists already, or is not what the writer took it for (409)."""
+
+
+class ApiExpired(ApiRefused):
+    """The state or the changes that were asked for are forgotten (410)."""
+
+
+class ApiThrottled(ApiRefused):
+    """The server asks for fewer requests (429)."""
+
+
+class ApiFailed(ApiRefused):
+    """The server could not do what it should (5xx)."""
