@@ -67,6 +67,12 @@ def take_prints(saved: Saved) -> Prints:
     )
 
 
+def first_rule(table: str, hook: Hook) -> str:
+    """The first rule of a built-in chain, as the tool prints it; empty if it has none."""
+    start = f"-A {hook.value} "
+    return next((line[len(start) :] for line in filter_lines(table) if line.startswith(start)), "")
+
+
 def _lasting(name: str, text: str) -> str:
     """Of a set of cut connections, which lose members by themselves, only what it is."""
     return text.partition("\n")[0] if set_role(name) is SetRole.CUT else text
