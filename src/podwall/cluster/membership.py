@@ -11,15 +11,22 @@ NotIn would let its pods in (:mod:`podwall.policy.evaluate` reads it alike).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
 
 from podwall.cluster.labels import LabelledObjects, Labels, SelectorTriggers
+from podwall.cluster.wide import WideIndex
 from podwall.model.objects import PodKey
 from podwall.model.policy import PodPeer
 from podwall.model.selector import Selector
+
+MANY_NAMESPACES = 100
+"""From so many namespaces on the pods of a new peer are looked up across all of them."""
+
+MAX_COMBINATIONS = 4096
+"""So many different sets of peers that mean a pod are remembered, to be shared between pods."""
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -33,24 +40,31 @@ class MembershipChange(msgspec.Struct, frozen=True, gc=False):
     joined: bool
 
 
-class _Watch:
-    """A watched peer: how many users it has, and its pods by namespace."""
+class Watch:
+    """A watched peer: how many users it has, and its pods."""
+
+    __slots__ = ("peer", "pods", "scope", "users")
 
     def __init__(self, peer: PodPeer, scope: _Scope) -> None:
         self.peer = peer
         self.scope = scope
         self.users = 0
-        self.pods: dict[str, set[PodKey]] = {}
+        self.pods: set[PodKey] = set()
+
+
+_NO_WATCHES: frozenset[Watch] = frozenset()
 
 
 class _Scope:
     """The peers that say the same about namespaces, and the namespaces that they mean."""
 
+    __slots__ = ("namespaces", "term", "triggers", "watches")
+
     def __init__(self, term: Selector | str) -> None:
         self.term = term
         self.namespaces: set[str] = set()
-        self.watches: set[_Watch] = set()
-        self.triggers: SelectorTriggers[_Watch] = SelectorTriggers()
+        self.watches: set[Watch] = set()
+        self.triggers: SelectorTriggers[Watch] = SelectorTriggers()
 
 
 class Membership:
@@ -58,12 +72,15 @@ class Membership:
 
     def __init__(self) -> None:
         self._pods: dict[str, LabelledObjects[PodKey]] = {}
+        self._wide = WideIndex(self._pods)
         self._namespaces: LabelledObjects[str] = LabelledObjects()
-        self._watches: dict[PodPeer, _Watch] = {}
+        self._watches: dict[PodPeer, Watch] = {}
         self._scopes: dict[Selector | str, _Scope] = {}
         self._scope_triggers: SelectorTriggers[_Scope] = SelectorTriggers()
         self._scopes_of: dict[str, set[_Scope]] = {}
-        self._watches_of: dict[PodKey, set[_Watch]] = {}
+        self._watches_of: dict[PodKey, frozenset[Watch]] = {}
+        # Most pods are meant by the same peers as their neighbours, so these sets are shared.
+        self._combinations: dict[frozenset[Watch], frozenset[Watch]] = {}
 
     def watch(self, peer: PodPeer) -> None:
         """Begin to follow ``peer``, or count one user more."""
@@ -89,17 +106,22 @@ class Membership:
         Raises:
             KeyError: ``peer`` is not watched.
         """
-        return frozenset().union(*self._watches[peer].pods.values())
+        return frozenset(self._watches[peer].pods)
 
     def peers_of(self, pod: PodKey) -> frozenset[PodPeer]:
         """The watched peers that mean ``pod``."""
-        return frozenset(watch.peer for watch in self._watches_of.get(pod, ()))
+        return peers_of(self.watches_of(pod))
+
+    def watches_of(self, pod: PodKey) -> frozenset[Watch]:
+        """The same as watches, which are cheap to tell apart; the same set until it changes."""
+        return self._watches_of.get(pod, _NO_WATCHES)
 
     def put_pod(self, key: PodKey, labels: Labels | None) -> None:
         """Learn the labels of a pod, or with ``None`` that it can be nobody's peer (any more)."""
         pods = self._pods.setdefault(key.namespace, LabelledObjects())
         old = pods.labels(key)
         pods.put(key, labels)
+        self._wide.move(key, old, labels)
         for scope in self._scopes_of.get(key.namespace, ()):
             for watch in scope.triggers.affected(old, labels):
                 if labels is not None and watch.peer.pods.matches(labels):
@@ -124,21 +146,37 @@ class Membership:
                 changes.extend(self._exit(scope, name))
         return tuple(changes)
 
-    def _open(self, peer: PodPeer) -> _Watch:
+    def _open(self, peer: PodPeer) -> Watch:
         scope = self._scopes.get(peer.namespaces) or self._open_scope(peer.namespaces)
-        watch = _Watch(peer, scope)
+        watch = Watch(peer, scope)
         self._watches[peer] = watch
         scope.watches.add(watch)
         scope.triggers.add(peer.pods, watch)
-        for name in scope.namespaces:
-            if name in self._pods:
-                for key in self._pods[name].find(peer.pods):
-                    self._join(watch, key)
+        for key in self._find(scope, peer.pods):
+            self._join(watch, key)
         return watch
 
-    def _close(self, watch: _Watch) -> None:
-        for key in [key for keys in watch.pods.values() for key in keys]:
+    def _find(self, scope: _Scope, wanted: Selector) -> list[PodKey]:
+        """The pods that ``wanted`` matches in the namespaces of ``scope``."""
+        if len(scope.namespaces) >= MANY_NAMESPACES:
+            candidates = self._wide.candidates(wanted, len(scope.namespaces))
+            if candidates is not None:
+                inside = [key for key in candidates if key.namespace in scope.namespaces]
+                return [key for key in inside if wanted.matches(self._labels(key))]
+        return [
+            key
+            for name in scope.namespaces
+            if name in self._pods
+            for key in self._pods[name].find(wanted)
+        ]
+
+    def _labels(self, key: PodKey) -> Labels:
+        return self._pods[key.namespace].labels(key) or {}
+
+    def _close(self, watch: Watch) -> None:
+        for key in list(watch.pods):
             self._leave(watch, key)
+        self._combinations.clear()
         del self._watches[watch.peer]
         scope = watch.scope
         scope.watches.discard(watch)
@@ -179,8 +217,8 @@ class Membership:
 
     def _exit(self, scope: _Scope, name: str) -> Iterator[MembershipChange]:
         self._forget_scope(scope, name)
-        for watch in scope.watches:
-            for key in list(watch.pods.get(name, ())):
+        for key in self._pods.get(name, ()):
+            for watch in self._watches_of.get(key, _NO_WATCHES) & scope.watches:
                 self._leave(watch, key)
                 yield MembershipChange(watch.peer, key, joined=False)
 
@@ -188,13 +226,31 @@ class Membership:
         scope.namespaces.discard(name)
         _drop(self._scopes_of, name, scope)
 
-    def _join(self, watch: _Watch, key: PodKey) -> None:
-        watch.pods.setdefault(key.namespace, set()).add(key)
-        self._watches_of.setdefault(key, set()).add(watch)
+    def _join(self, watch: Watch, key: PodKey) -> None:
+        if key not in watch.pods:
+            watch.pods.add(key)
+            self._watches_of[key] = self._shared(self._watches_of.get(key, _NO_WATCHES) | {watch})
 
-    def _leave(self, watch: _Watch, key: PodKey) -> None:
-        _drop(watch.pods, key.namespace, key)
-        _drop(self._watches_of, key, watch)
+    def _leave(self, watch: Watch, key: PodKey) -> None:
+        if key not in watch.pods:
+            return
+        watch.pods.discard(key)
+        left = self._watches_of[key] - {watch}
+        if left:
+            self._watches_of[key] = self._shared(left)
+        else:
+            del self._watches_of[key]
+
+    def _shared(self, watches: frozenset[Watch]) -> frozenset[Watch]:
+        if len(self._combinations) >= MAX_COMBINATIONS:
+            # Those in use stay shared by whoever has them.
+            self._combinations.clear()
+        return self._combinations.setdefault(watches, watches)
+
+
+def peers_of(watches: Iterable[Watch]) -> frozenset[PodPeer]:
+    """The peers that are watched by them."""
+    return frozenset(watch.peer for watch in watches)
 
 
 def _drop(sets: dict[_A, set[_B]], key: _A, item: _B) -> None:

@@ -19,12 +19,14 @@ class AddressBook:
     """Claims on addresses and who wins them; an update costs as much as the pod has addresses."""
 
     def __init__(self) -> None:
-        self._claims: dict[Address, dict[PodKey, Pod]] = {}
-        self._owners: dict[Address, PodKey] = {}
+        self._owners: dict[Address, Pod] = {}
+        # Only addresses that several pods claim, which is rare; the owner is among them.
+        self._rivals: dict[Address, dict[PodKey, Pod]] = {}
 
     def owner(self, address: Address) -> PodKey | None:
         """The pod that ``address`` stands for, if any."""
-        return self._owners.get(address)
+        owner = self._owners.get(address)
+        return None if owner is None else owner.key
 
     def update(self, old: Pod | None, new: Pod | None) -> set[Address]:
         """Take ``new`` in place of ``old``, both of one key.
@@ -32,36 +34,43 @@ class AddressBook:
         Returns the addresses that now have another owner than before. ``None`` stands for a pod
         that did not exist before, or does not exist any more.
         """
-        before, after = set(claimed_addresses(old)), set(claimed_addresses(new))
-        if old is not None:
-            for address in before - after:
+        before, after = claimed_addresses(old), claimed_addresses(new)
+        moved: set[Address] = set()
+        for address in {*before, *after}:
+            owner = self.owner(address)
+            if new is not None and address in after:
+                self._claim(address, new)
+            elif old is not None:
                 self._withdraw(address, old.key)
-        if new is not None:
-            for address in after:
-                self._claims.setdefault(address, {})[new.key] = new
-        return {address for address in before | after if self._settle(address)}
+            if self.owner(address) != owner:
+                moved.add(address)
+        return moved
 
     def owners(self, pods: Iterable[Pod]) -> Mapping[Address, PodKey]:
         """All owners, in the order of ``pods``, which are all the pods that the book knows."""
         # The order is that of address_owners(), so that text made from a snapshot does not depend
         # on the way in which the snapshot came about.
         return {
-            address: self._owners[address] for pod in pods for address in claimed_addresses(pod)
+            address: self._owners[address].key for pod in pods for address in claimed_addresses(pod)
         }
 
-    def _withdraw(self, address: Address, key: PodKey) -> None:
-        claims = self._claims[address]
-        del claims[key]
-        if not claims:
-            del self._claims[address]
+    def _claim(self, address: Address, pod: Pod) -> None:
+        holder = self._owners.get(address)
+        rivals = self._rivals.get(address)
+        if rivals is None:
+            if holder is None or holder.key == pod.key:
+                self._owners[address] = pod
+                return
+            rivals = self._rivals[address] = {holder.key: holder}
+        rivals[pod.key] = pod
+        self._owners[address] = max(rivals.values(), key=claim_rank)
 
-    def _settle(self, address: Address) -> bool:
-        """Decide anew who owns ``address``; says whether the answer changed."""
-        before = self._owners.get(address)
-        claims = self._claims.get(address)
-        if claims is None:
-            self._owners.pop(address, None)
-            return before is not None
-        owner = max(claims.values(), key=claim_rank).key
-        self._owners[address] = owner
-        return owner != before
+    def _withdraw(self, address: Address, key: PodKey) -> None:
+        rivals = self._rivals.get(address)
+        if rivals is None:
+            del self._owners[address]
+            return
+        del rivals[key]
+        self._owners[address] = max(rivals.values(), key=claim_rank)
+        if len(rivals) == 1:
+            del self._rivals[address]

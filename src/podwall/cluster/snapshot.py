@@ -15,7 +15,7 @@ from podwall.model.objects import Namespace, Node, Pod, PodKey
 from podwall.model.policy import Policy, PolicyKey
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, weakref=True):
     """Pods, namespaces, policies and nodes by key, in sorted order, and the owner of each address.
 
     ``owners`` maps an address to the pod that it stands for as subject and as peer. Pods with

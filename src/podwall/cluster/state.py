@@ -10,8 +10,11 @@ of the kinds that changed since the last one.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar, assert_never
+
+import msgspec
 
 from podwall.cluster.dirty import Changes, Dirty
 from podwall.cluster.events import (
@@ -26,7 +29,7 @@ from podwall.cluster.events import (
     Remaining,
     Replaced,
 )
-from podwall.cluster.membership import Membership
+from podwall.cluster.membership import Membership, Watch, peers_of
 from podwall.cluster.owners import AddressBook
 from podwall.cluster.snapshot import Snapshot, claimed_addresses
 from podwall.model.net import Address
@@ -43,7 +46,7 @@ class ClusterState:
         self._nodes: _Store[str, Node] = _Store()
         self._policies: _Store[PolicyKey, Policy] = _Store()
         self._addresses = AddressBook()
-        self._owners: Mapping[Address, PodKey] | None = None
+        self._last: weakref.ref[Snapshot] | None = None
         self._membership = Membership()
 
     def apply(self, event: Event) -> Dirty:
@@ -94,18 +97,35 @@ class ClusterState:
         keys = self._membership.pods(peer)
         return frozenset(address for key in keys for address in self._owned(key))
 
+    def counts(self) -> dict[str, int]:
+        """How many objects are known, by kind."""
+        return {
+            Kind.POD.value: len(self._pods),
+            Kind.NAMESPACE.value: len(self._namespaces),
+            Kind.NODE.value: len(self._nodes),
+            Kind.POLICY.value: len(self._policies),
+        }
+
     def snapshot(self) -> Snapshot:
-        """The cluster as it is now, frozen; later events leave it as it is."""
-        pods = self._pods.sorted()
-        if self._owners is None:
-            self._owners = self._addresses.owners(pods.values())
-        return Snapshot(
+        """The cluster as it is now, frozen; later events leave it as it is.
+
+        What did not change since the last snapshot is shared with it for as long as somebody holds
+        that; the state itself does not, since in a large cluster a snapshot takes some ten
+        megabytes.
+        """
+        last = None if self._last is None else self._last()
+        pods = self._pods.sorted(None if last is None else last.pods)
+        # Also the order of owners follows the pods, so any pod's change counts.
+        unchanged = last is not None and pods is last.pods
+        snapshot = Snapshot(
             pods=pods,
-            namespaces=self._namespaces.sorted(),
-            policies=self._policies.sorted(),
-            nodes=self._nodes.sorted(),
-            owners=self._owners,
+            namespaces=self._namespaces.sorted(None if last is None else last.namespaces),
+            policies=self._policies.sorted(None if last is None else last.policies),
+            nodes=self._nodes.sorted(None if last is None else last.nodes),
+            owners=last.owners if last and unchanged else self._addresses.owners(pods.values()),
         )
+        self._last = weakref.ref(snapshot)
+        return snapshot
 
     def _apply_object(self, thing: ClusterObject, changes: Changes) -> None:
         match thing:
@@ -160,22 +180,23 @@ class ClusterState:
 
     def _put_pod(self, key: PodKey, new: Pod | None, changes: Changes) -> None:
         old = self._pods.get(key)
+        if old is not None and new is not None:
+            new = _sharing(old, new)
+            key = old.key
         if not self._pods.put(key, new):
             return
         changes.pods.add(key)
-        touched = {*claimed_addresses(old), *claimed_addresses(new)}
-        before = {address: self._peers_of(address) for address in touched}
-        moved = self._addresses.update(old, new)
+        claims = claimed_addresses(new)
+        touched = {*claimed_addresses(old), *claims}
+        before = {address: self._watches_of(address) for address in touched}
+        changes.addresses |= self._addresses.update(old, new)
         # A pod without addresses of its own is nobody's peer (S21, S23).
-        labels = None if new is None or not claimed_addresses(new) else new.labels
-        self._membership.put_pod(key, labels)
-        for address in touched:
-            after = self._peers_of(address)
-            changes.member(before[address] - after, address, joined=False)
-            changes.member(after - before[address], address, joined=True)
-        changes.addresses |= moved
-        # Also the order in which owners are listed follows the pods, so any pod's change counts.
-        self._owners = None
+        self._membership.put_pod(key, None if new is None or not claims else new.labels)
+        for address, watches in before.items():
+            after = self._watches_of(address)
+            if after is not watches:
+                changes.member(peers_of(watches - after), address, joined=False)
+                changes.member(peers_of(after - watches), address, joined=True)
 
     def _put_namespace(self, name: str, new: Namespace | None, changes: Changes) -> None:
         if not self._namespaces.put(name, new):
@@ -185,9 +206,9 @@ class ClusterState:
             for address in self._owned(change.pod):
                 changes.member((change.peer,), address, change.joined)
 
-    def _peers_of(self, address: Address) -> frozenset[PodPeer]:
+    def _watches_of(self, address: Address) -> frozenset[Watch]:
         owner = self._addresses.owner(address)
-        return frozenset() if owner is None else self._membership.peers_of(owner)
+        return frozenset() if owner is None else self._membership.watches_of(owner)
 
     def _owned(self, key: PodKey) -> tuple[Address, ...]:
         claimed = claimed_addresses(self._pods.get(key))
@@ -207,19 +228,38 @@ def key_of(thing: ClusterObject) -> ObjectKey:
             assert_never(thing)
 
 
+def _sharing(old: Pod, new: Pod) -> Pod:
+    """``new`` with the parts that are as they were before, so that they are held once.
+
+    The indexes hold parts of the first version that they saw; what a stream of updates leaves
+    behind must not be larger than what a list does.
+    """
+    return msgspec.structs.replace(
+        new,
+        key=old.key,
+        uid=old.uid if new.uid == old.uid else new.uid,
+        labels=old.labels if new.labels == old.labels else new.labels,
+        addresses=old.addresses if new.addresses == old.addresses else new.addresses,
+        created=old.created if new.created == old.created else new.created,
+    )
+
+
 _K = TypeVar("_K", PodKey, PolicyKey, str)
 _V = TypeVar("_V")
 
 
 class _Store(Generic[_K, _V]):
-    """Objects by key, with a sorted copy that is made when somebody asks for it."""
+    """Objects by key, with sorted copies for those who ask."""
 
     def __init__(self) -> None:
         self._objects: dict[_K, _V] = {}
-        self._sorted: Mapping[_K, _V] | None = None
+        self._changed = True
 
     def __iter__(self) -> Iterator[_K]:
         return iter(self._objects)
+
+    def __len__(self) -> int:
+        return len(self._objects)
 
     def get(self, key: _K) -> _V | None:
         return self._objects.get(key)
@@ -232,12 +272,14 @@ class _Store(Generic[_K, _V]):
             del self._objects[key]
         else:
             self._objects[key] = new
-        self._sorted = None
+        self._changed = True
         return True
 
-    def sorted(self) -> Mapping[_K, _V]:
-        if self._sorted is None:
-            # Sorting what is nearly sorted is linear, so the store keeps the order it once reached.
-            self._objects = {key: self._objects[key] for key in sorted(self._objects)}
-            self._sorted = dict(self._objects)
-        return self._sorted
+    def sorted(self, last: Mapping[_K, _V] | None) -> Mapping[_K, _V]:
+        """All objects, sorted; ``last``, the copy that was asked for last, if it still is right."""
+        if last is not None and not self._changed:
+            return last
+        # Sorting what is nearly sorted is linear, so the store keeps the order it once reached.
+        self._objects = {key: self._objects[key] for key in sorted(self._objects)}
+        self._changed = False
+        return dict(self._objects)

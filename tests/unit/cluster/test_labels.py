@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwall.cluster.labels import LabelledObjects, SelectorTriggers
+from podwall.cluster.labels import WORTH_INDEXING, LabelledObjects, SelectorTriggers
 from podwall.model.selector import EVERYTHING, Operator, Selector, selector
 from tests import strategies
 from tests.builders import labels, need
@@ -86,3 +86,24 @@ def test_a_forgotten_object_is_not_found() -> None:
     assert objects.find(selector({"app": "x"})) == []
     assert objects.labels("a") is None
     assert len(objects) == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2 * WORTH_INDEXING), LABEL_SETS), max_size=30),
+    strategies.selectors(),
+)
+def test_an_index_that_was_built_early_knows_all_that_came_later(
+    updates: list[tuple[int, Mapping[str, str] | None]], wanted: Selector
+) -> None:
+    objects: LabelledObjects[int] = LabelledObjects()
+    known: dict[int, Mapping[str, str] | None] = {}
+    known.update((key, {"app": "x"}) for key in range(WORTH_INDEXING))
+    for key, each in known.items():
+        objects.put(key, each)
+    objects.find(wanted)
+    for key, change in updates:
+        objects.put(key, change)
+        known[key] = change
+    assert sorted(objects.find(wanted)) == sorted(
+        key for key, each in known.items() if each is not None and wanted.matches(each)
+    )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from podwall.cluster.membership import Membership, MembershipChange
+from podwall.cluster.membership import MANY_NAMESPACES, Membership, MembershipChange
 from tests.builders import pod_key, pods
 
 WEB = pod_key("dev/web")
@@ -73,3 +73,36 @@ def test_a_peer_can_be_watched_again_after_its_last_user_left() -> None:
         membership.watch(TEAM)
         assert membership.pods(TEAM) == {WEB}
         membership.unwatch(TEAM)
+
+
+def test_the_hundredth_peer_across_all_namespaces_finds_what_the_first_one_found() -> None:
+    membership = Membership()
+    for number in range(MANY_NAMESPACES):
+        membership.put_namespace(f"ns-{number}", {"team": "a" if number % 2 else "b"})
+        for app in ("web", "db"):
+            membership.put_pod(pod_key(f"ns-{number}/{app}"), {"app": app})
+    anywhere = [pods({"app": "web", f"key-{number}": "x"}, namespaces={}) for number in range(100)]
+    for each in anywhere:
+        membership.watch(each)
+        assert membership.pods(each) == frozenset()
+    membership.put_pod(WEB, {"app": "web", "key-7": "x"})
+    membership.put_pod(pod_key("ns-1/web"), {"app": "web", "key-7": "x"})
+    membership.put_pod(pod_key("ns-2/web"), None)
+    assert membership.pods(anywhere[7]) == {pod_key("ns-1/web")}
+    every_web = pods({"app": "web"}, namespaces={})
+    membership.watch(every_web)
+    assert len(membership.pods(every_web)) == MANY_NAMESPACES - 1
+    team = pods({"app": "web"}, namespaces={"team": "a"})
+    membership.watch(team)
+    assert len(membership.pods(team)) == MANY_NAMESPACES // 2
+
+
+def test_a_peer_across_more_namespaces_than_have_pods_is_answered_in_full() -> None:
+    membership = Membership()
+    for number in range(2 * MANY_NAMESPACES):
+        membership.put_namespace(f"ns-{number}", {})
+    membership.put_pod(pod_key("ns-7/web"), {"app": "web"})
+    for value in ("web", "db", "web", "cache"):
+        peer = pods({"app": value}, namespaces={})
+        membership.watch(peer)
+        assert membership.pods(peer) == ({pod_key("ns-7/web")} if value == "web" else set())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import msgspec
 import pytest
 
@@ -219,3 +221,22 @@ def test_an_unchanged_kind_is_not_sorted_again() -> None:
     assert after.pods is before.pods
     assert after.owners is before.owners
     assert after.namespaces is not before.namespaces
+
+
+def test_an_update_keeps_what_it_leaves_as_it_was() -> None:
+    first = msgspec.structs.replace(WEB, uid="u", created="2024-01-01T00:00:00Z")
+    state = state_of(first)
+    again = msgspec.json.decode(msgspec.json.encode(first), type=Pod)
+    state.apply(Applied(msgspec.structs.replace(again, terminating=True)))
+    (kept,) = state.snapshot().pods.values()
+    assert kept.terminating
+    assert kept.key is first.key
+    assert kept.labels is first.labels
+    assert kept.addresses is first.addresses
+
+
+def test_a_snapshot_that_nobody_holds_is_not_kept() -> None:
+    state = state_of(WEB)
+    held = weakref.ref(state.snapshot())
+    assert held() is None
+    assert state.snapshot() == build_snapshot(pods=[WEB])
