@@ -97,6 +97,42 @@ class ClusterState:
         keys = self._membership.pods(peer)
         return frozenset(address for key in keys for address in self._owned(key))
 
+    def peers_of(self, address: Address) -> frozenset[PodPeer]:
+        """The watched peers that mean the pod that ``address`` stands for."""
+        return self._peers_of(address)
+
+    def owner(self, address: Address) -> PodKey | None:
+        """The pod that ``address`` stands for, if any."""
+        return self._addresses.owner(address)
+
+    def owned(self, key: PodKey) -> tuple[Address, ...]:
+        """The addresses that stand for a pod, in the pod's order; none for an unknown one."""
+        return self._owned(key)
+
+    def pod(self, key: PodKey) -> Pod | None:
+        """A pod as it is now, if there is one."""
+        return self._pods.get(key)
+
+    def policy(self, key: PolicyKey) -> Policy | None:
+        """A policy as it is now, if there is one."""
+        return self._policies.get(key)
+
+    def node(self, name: str) -> Node | None:
+        """A node as it is now, if there is one."""
+        return self._nodes.get(name)
+
+    def pods(self) -> Iterator[Pod]:
+        """All pods, in no particular order."""
+        return self._pods.values()
+
+    def policies(self) -> Iterator[Policy]:
+        """All policies, in no particular order."""
+        return self._policies.values()
+
+    def nodes(self) -> Iterator[Node]:
+        """All nodes, in no particular order."""
+        return self._nodes.values()
+
     def counts(self) -> dict[str, int]:
         """How many objects are known, by kind."""
         return {
@@ -263,6 +299,9 @@ class _Store(Generic[_K, _V]):
 
     def get(self, key: _K) -> _V | None:
         return self._objects.get(key)
+
+    def values(self) -> Iterator[_V]:
+        return iter(self._objects.values())
 
     def put(self, key: _K, new: _V | None) -> bool:
         """Store ``new``, or with ``None`` remove what is there; says whether it changed."""
