@@ -99,7 +99,7 @@ class ClusterState:
 
     def peers_of(self, address: Address) -> frozenset[PodPeer]:
         """The watched peers that mean the pod that ``address`` stands for."""
-        return self._peers_of(address)
+        return peers_of(self._watches_of(address))
 
     def owner(self, address: Address) -> PodKey | None:
         """The pod that ``address`` stands for, if any."""
