@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
@@ -69,6 +70,14 @@ class Lines:
             return None
         self.received += len(chunk)
         return self._splitter.feed(chunk), self._clock()
+
+
+class _Request(msgspec.Struct, frozen=True):
+    method: str
+    path: str
+    query: Mapping[str, str] | None
+    body: bytes | None
+    content_type: str
 
 
 class ApiClient:
@@ -171,10 +180,12 @@ class ApiClient:
         content_type: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response that is a success; closed when its reader is done with it."""
-        response = await self._send(method, path, query, body, content_type)
-        if response.status == 401 and await self._access.renew():
+        request = _Request(method, path, query, body, content_type)
+        headers = await self._access.headers()
+        response = await self._send(request, headers)
+        if response.status == 401 and await self._access.renew(headers):
             response.close()
-            response = await self._send(method, path, query, body, content_type)
+            response = await self._send(request, await self._access.headers())
         try:
             if response.status >= 300:
                 raise await self._refusal(response)
@@ -183,38 +194,31 @@ class ApiClient:
             # What is not read to its end cannot be used again; close() keeps the others.
             response.close()
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: bytes | None,
-        content_type: str,
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, request: _Request, headers: dict[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
             raise ApiUnreachable("the connection to the API server is closed")
         access = self._access
-        headers = await access.headers()
-        if content_type:
-            headers["Content-Type"] = content_type
+        kind = {"Content-Type": request.content_type} if request.content_type else {}
         with _in_our_words():
             try:
                 async with asyncio.timeout(self._timeouts.answer):
                     return await self._session.request(
-                        method,
-                        access.base_url + path,
-                        params=query,
-                        data=body,
-                        headers=headers,
+                        request.method,
+                        access.base_url + request.path,
+                        params=request.query,
+                        data=request.body,
+                        headers={**headers, **kind},
                         ssl=access.tls if access.tls is not None else True,
                         proxy=access.proxy or None,
                         server_hostname=access.server_name or None,
                         # An API server sends nobody elsewhere, and a token is for it alone.
                         allow_redirects=False,
                     )
+            except aiohttp.ClientError as error:
+                if _is_about_tls(error):
+                    access.doubt()
+                raise
             except TimeoutError as error:
-                if isinstance(error, aiohttp.ClientError):
-                    raise
                 seconds = f"{self._timeouts.answer:g} s"
                 raise ApiUnreachable(f"no answer from the API server within {seconds}") from error
 
@@ -231,6 +235,16 @@ def _seconds(header: str | None) -> float | None:
     if header is None or not header.isascii() or not header.isdigit() or len(header) > 6:
         return None
     return float(header)
+
+
+def _is_about_tls(error: BaseException) -> bool:
+    """Whether certificates may be at fault, the server's or ours, which then may be renewed."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError | ssl.CertificateError | aiohttp.ClientSSLError):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 @contextlib.contextmanager
@@ -250,7 +264,7 @@ def _words(error: Exception) -> str:
     return escaped(str(error)[:_MAX_WORDS]) or type(error).__name__
 
 
-def _lively_socket(address: aiohttp.abc.AddrInfoType) -> socket.socket:  # type: ignore[name-defined]
+def _lively_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """A socket that notices within half a minute that the machine at the other end is gone."""
     family, kind, protocol, _, _ = address
     found = socket.socket(family, kind, protocol)

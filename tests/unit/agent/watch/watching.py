@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from podwall.agent.watch.client import ApiClient, Timeouts
 from podwall.agent.watch.credentials import Access
+from podwall.agent.watch.identity import Identity
 from podwall.agent.watch.reflector import Options, Reflector
 from podwall.agent.watch.targets import targets
 from podwall.cluster.events import Applied, Event, Kind, ObjectKey, Remaining
@@ -109,6 +110,13 @@ class Watched:
         )
 
 
+async def access_to(server: Server) -> Access:
+    """A server that asks nobody who they are."""
+    access = Access(lambda: Identity(server.url))
+    await access.read()
+    return access
+
+
 @contextlib.asynccontextmanager
 async def watched(
     server: Server,
@@ -118,7 +126,7 @@ async def watched(
 ) -> AsyncIterator[Watched]:
     """Run reflectors of some kinds."""
     feed = Learned()
-    async with ApiClient(Access(server.url), QUICK) as client:
+    async with ApiClient(await access_to(server), QUICK) as client:
         reflectors = {
             each.kind: Reflector(client, each, feed, options)
             for each in targets(NODE)
