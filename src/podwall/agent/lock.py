@@ -6,6 +6,7 @@ and whoever opens it later always mean the same file; only ``podwall cleanup`` r
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from podwall.agent.control_words import SOCKET_NAME
 from podwall.errors import AgentError, InputError
 
 LOCK_NAME = "agent.lock"
@@ -54,20 +56,29 @@ def agent_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> 
     descriptor = _open(path)
     try:
         attempts = 1
-        while not _take(descriptor):
-            if attempts < _ATTEMPTS:
-                attempts += 1
-                pause(_PAUSE)
-                continue
-            raise AgentError(
-                f"another agent runs on this node (process {_holder(descriptor)} holds {path}); "
-                "a node has one"
-            )
+        while not (_take(descriptor) and _is_at(descriptor, path)):
+            if attempts == _ATTEMPTS:
+                raise AgentError(
+                    f"another agent runs on this node, and a node has one: process "
+                    f"{_holder(descriptor)} holds {path}"
+                )
+            attempts += 1
+            pause(_PAUSE)
+            # A cleanup may have removed the file between opening and locking it.
+            os.close(descriptor)
+            descriptor = _open(path)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def running_agent(directory: Path) -> str | None:
@@ -80,6 +91,18 @@ def running_agent(directory: Path) -> str | None:
         return None if _take(descriptor, fcntl.LOCK_SH) else _holder(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_state(directory: Path) -> None:
+    """Remove what an agent left in its state directory, and the directory if nothing else is there.
+
+    Only for when no agent runs.
+    """
+    for name in (LOCK_NAME, SOCKET_NAME):
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _open(path: Path) -> int:

@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -30,10 +37,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """What happened since the agent started. Methods may be called from any thread."""
 
-    def __init__(self, version: str, mode: Callable[[], str] = lambda: "") -> None:
+    def __init__(self, version: str) -> None:
+        # When a counter began is in process_start_time_seconds.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._mode = mode
         build: Gauge = self._make(Gauge, "podwall_build_info", "Always 1.", ("version",))
         build.labels(version).set(1)
         self._latency: Histogram = self._make(
@@ -71,7 +79,7 @@ class Metrics:
             "Connections ended because a change forbids them.",
         )
         self._events: Counter = self._make(
-            Counter, "podwall_events", "Events taken in from the API server, by kind.", ("kind",)
+            Counter, "podwall_events", "Events taken in from the API server."
         )
         self._policy_events: Counter = self._make(
             Counter,
@@ -79,6 +87,8 @@ class Metrics:
             "Kubernetes Events written on policies, by outcome.",
             ("outcome",),
         )
+        for outcome in ("written", "failed"):
+            self._policy_events.labels(outcome)
         for cause in Cause:
             self._applies.labels(cause.value)
         for what in ("rule", "member"):
@@ -114,9 +124,9 @@ class Metrics:
         """Count connections that were ended."""
         self._cut.inc(connections)
 
-    def took(self, kind: str) -> None:
+    def took(self) -> None:
         """Count an event."""
-        self._events.labels(kind).inc()
+        self._events.inc()
 
     def wrote_event(self, outcome: str) -> None:
         """Count an attempt to write a Kubernetes Event: ``written`` or ``failed``."""

@@ -95,8 +95,9 @@ class AgentStatus(msgspec.Struct, frozen=True):
     """Everything ``podwall status`` prints.
 
     ``waiting`` are events taken in but not enforced yet. ``objects`` counts what is known of the
-    cluster by kind. ``ready`` is whether traffic is judged by an up-to-date picture: the kernel is
-    in sync and all watches are connected; ``why_not`` says in words what is missing.
+    cluster by kind, ``listening`` is where HTTP is served. ``ready`` is whether traffic is judged
+    by an up-to-date picture: the kernel is in sync and all watches are connected; ``why_not`` says
+    in words what is missing.
     """
 
     version: str
@@ -110,3 +111,4 @@ class AgentStatus(msgspec.Struct, frozen=True):
     problems: tuple[ObjectProblem, ...] = ()
     waiting: int = 0
     objects: dict[str, int] = {}
+    listening: tuple[str, ...] = ()

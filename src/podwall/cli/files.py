@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from podwall.api import Cluster
-from podwall.cli import options
+from podwall.cli import agent_ask, options
 from podwall.cli.output import Status, out, print_json, print_note, progress
 from podwall.cli.show import matrix_csv, show_explanation, show_matrix
 from podwall.errors import InputError
 from podwall.explain.ends import End
 from podwall.lab.hosts import outside_hosts
 from podwall.model.net import Family
+from podwall.model.settings import DenyAction
 
 
 def add_render(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,13 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
 
 def add_explain(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall explain``."""
-    options.add_files(parser)
+    options.add_files(parser, needed=False, without="none with --live")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="ask the agent of this host, and show what its kernel holds and counted",
+    )
+    options.add_state_dir(parser)
     parser.add_argument("--from", dest="source", required=True, metavar="WHO", help=_WHO)
     parser.add_argument("--to", dest="target", required=True, metavar="WHO", help=_WHO)
     parser.add_argument(
@@ -73,6 +80,13 @@ _WHO = "ns/pod, ns/deployment/name, node/name or an address"
 
 def explain(args: argparse.Namespace) -> Status:
     """Say whether a connection is allowed, and why."""
+    if args.live:
+        return _explain_live(args)
+    if not args.files:
+        raise InputError(
+            "no manifests: name files, directories, or - for standard input; --live asks the agent "
+            "of this host"
+        )
     cluster = options.load_cluster(args)
     explanations = cluster.explain(args.source, args.target, args.port)
     if args.output == "json":
@@ -84,6 +98,16 @@ def explain(args: argparse.Namespace) -> Status:
                 console.print()
             show_explanation(console, each)
     return options.input_status(cluster)
+
+
+def _explain_live(args: argparse.Namespace) -> Status:
+    for name in ("files", "nodes", "ipv6", "dual_stack", *options.SWITCHES):
+        if getattr(args, name) not in (None, False, [], DenyAction.DROP.value):
+            raise InputError(
+                f"{name.replace('_', '-')}: with --live the agent says what there is and how it "
+                "is enforced"
+            )
+    return agent_ask.explain(args)
 
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 Commands are imported when they are asked for, so that ``podwall --version`` and completion do not
 pay for what they do not use. Exit statuses: 0 as expected, 1 a difference or finding, 2 unusable
-input or options, 3 the kernel or the lab failed, 130 interrupted.
+input or options, 3 the kernel, the agent or the lab failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -53,12 +53,32 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        "agent",
+        "podwall.cli.agent",
+        "run",
+        "add_agent",
+        "keep this node's kernel at what the API server says",
+        (
+            "podwall agent --node-name worker-1 --kubeconfig admin.conf",
+            "PODWALL_DENY=reject podwall agent --config /etc/podwall.yaml --print-config",
+        ),
+    ),
+    Command(
+        "status",
+        "podwall.cli.agent_ask",
+        "status",
+        "add_status",
+        "say how the agent of this host is doing, and what is not enforced",
+        ("podwall status", "podwall status -o json"),
+    ),
+    Command(
         "explain",
         "podwall.cli.files",
         "explain",
         "add_explain",
         "say whether a connection is allowed, and why",
         (
+            "podwall explain --live --from default/web-0 --to 10.244.2.7 --port 5432/tcp",
             f"podwall explain {EXAMPLE} --from staging/frontend --to default/db-0 --port 6379/tcp",
             f"podwall explain {EXAMPLE} --from 172.17.1.9 --to default/db-0 --port 6379 -o json",
         ),
@@ -96,15 +116,15 @@ COMMANDS: tuple[Command, ...] = (
         "podwall.cli.node",
         "diff",
         "add_diff",
-        "show what differs between manifests and this host's kernel",
-        ("podwall diff cluster.yaml --node-name worker-1",),
+        "show what differs between this host's kernel and what it shall hold",
+        ("podwall diff", "podwall diff cluster.yaml --node-name worker-1"),
     ),
     Command(
         "cleanup",
         "podwall.cli.node",
         "cleanup",
         "add_cleanup",
-        "remove every rule, chain and set of podwall from this host",
+        "remove every trace of podwall from this host",
         ("podwall cleanup --dry-run", "podwall cleanup"),
     ),
     Command(
@@ -135,7 +155,11 @@ LAB_COMMANDS: tuple[Command, ...] = (
         "up",
         "add_up",
         "build a lab that stays up",
-        (f"podwall lab up {EXAMPLE} --nodes 2",),
+        (
+            f"podwall lab up {EXAMPLE} --nodes 2",
+            "podwall lab up --agents --nodes 3",
+            f"podwall lab up {EXAMPLE} --agents --nodes 3 --dual-stack",
+        ),
     ),
     Command(
         "down", "podwall.cli.lab", "down", "add_down", "end labs that are up", ("podwall lab down",)
@@ -187,7 +211,7 @@ def build_parser(only: Sequence[str] | None = None) -> argparse.ArgumentParser:
         prog="podwall",
         description="Enforces Kubernetes NetworkPolicy with iptables and ipset, and says why.",
         epilog="exit status: 0 as expected, 1 a difference or finding, 2 unusable input, "
-        "3 the kernel or the lab failed",
+        "3 the kernel, the agent or the lab failed",
     )
     parser.add_argument("--version", action="version", version=f"podwall {__version__}")
     parser.add_argument(
@@ -234,27 +258,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
-    from podwall.cli.output import Status, print_diagnostics, print_error  # noqa: PLC0415
-    from podwall.manifest import UnusableInput  # noqa: PLC0415
-
     try:
         status = int(args.run(args))
         # Here rather than at exit, where nobody could catch that the reader has gone.
         sys.stdout.flush()
         return status
-    except UnusableInput as error:
-        print_diagnostics(error.diagnostics)
-        return Status.UNUSABLE
-    except InputError as error:
-        print_error(str(error))
-        return Status.UNUSABLE
     except PodwallError as error:
-        print_error(str(error))
-        return Status.FAILED
+        return _report(error)
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Status.OK
+        return 0
+
+
+def _report(error: PodwallError) -> int:
+    """Print what made a command fail; its exit status."""
+    # Only now: an agent that runs well never pays for what prints.
+    from podwall.cli.output import Status, print_diagnostics, print_error  # noqa: PLC0415
+    from podwall.manifest import UnusableInput  # noqa: PLC0415
+
+    if isinstance(error, UnusableInput):
+        print_diagnostics(error.diagnostics)
+        return Status.UNUSABLE
+    print_error(str(error))
+    return Status.UNUSABLE if isinstance(error, InputError) else Status.FAILED
 
 
 def entry() -> None:

@@ -1,4 +1,8 @@
-"""Commands that touch this host's kernel: apply, diff and cleanup."""
+"""Commands that touch this host's kernel: apply, diff and cleanup.
+
+Without manifests, ``diff`` asks the agent of this host. While an agent runs, ``cleanup`` does not:
+the agent would put everything back.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import argparse
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.text import Text
 
+from podwall.agent.lock import remove_state, running_agent
 from podwall.api import Cluster
-from podwall.cli import options
+from podwall.cli import agent_ask, options
 from podwall.cli.output import Status, err, out, print_error, print_json, print_note
 from podwall.cli.show_plan import plan_dict, show_plan
 from podwall.dataplane.apply import (
@@ -26,7 +32,8 @@ from podwall.dataplane.conntrack import CutReport, cut_forbidden
 from podwall.dataplane.enforced import host_addresses, judged_addresses, node_allows
 from podwall.dataplane.hostlock import host_lock
 from podwall.dataplane.kernel import KernelDataPlane, open_kernel, open_kernels
-from podwall.errors import InputError, KernelError
+from podwall.dataplane.plan_text import render_plan
+from podwall.errors import AgentError, InputError, KernelError
 from podwall.manifest import Diagnostic
 from podwall.model.objects import PodKey
 from podwall.model.policy import PolicyKey
@@ -38,7 +45,8 @@ from podwall.ruleset.plan import Plan
 
 def add_apply(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall apply``."""
-    add_diff(parser)
+    options.add_files(parser)
+    _add_manifests_of_host(parser)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -48,8 +56,13 @@ def add_apply(parser: argparse.ArgumentParser) -> None:
 
 
 def add_diff(parser: argparse.ArgumentParser) -> None:
-    """Options of ``podwall diff``, which ``podwall apply`` has as well."""
-    options.add_files(parser)
+    """Options of ``podwall diff``."""
+    options.add_files(parser, needed=False, without="without any, the agent of this host is asked")
+    options.add_state_dir(parser)
+    _add_manifests_of_host(parser)
+
+
+def _add_manifests_of_host(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node-name",
         default=socket.gethostname(),
@@ -108,7 +121,9 @@ def apply_files(args: argparse.Namespace) -> Status:
 
 
 def diff(args: argparse.Namespace) -> Status:
-    """Show what differs between the manifests and this host's kernel."""
+    """Show what differs between the manifests, or what the agent knows, and this host's kernel."""
+    if not args.files:
+        return agent_ask.diff(args)
     cluster = _load(args)
     dataplane = _open(args)
     ruleset = for_families(cluster.ruleset(args.node_name), dataplane.families)
@@ -123,13 +138,22 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall cleanup``."""
     options.add_mode(parser)
     options.add_output(parser, "text", "json")
+    options.add_state_dir(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="go on although an agent runs here, which puts everything back within seconds",
+    )
     add_dry_run(parser)
     parser.set_defaults(lock_wait=30)
 
 
 def cleanup(args: argparse.Namespace) -> Status:
-    """Remove every rule, chain and set of podwall from this host, in both iptables modes."""
+    """Remove every trace of podwall from this host: rules, chains and sets, in both modes."""
     _check_node_options(args)
+    state_dir = Path(args.state_dir)
+    if not (args.force or args.dry_run):
+        _refuse_beside_agent(state_dir)
     runner, timeout = SystemRunner(), args.lock_wait + 60
     mode = options.mode_of(args)
     dataplanes: Sequence[KernelDataPlane] = (
@@ -146,8 +170,24 @@ def cleanup(args: argparse.Namespace) -> Status:
         return Status.OK
     with host_lock(args.lock_wait):
         report = clean_up(dataplanes)
+    if running_agent(state_dir) is None:
+        remove_state(state_dir)
     _print_report(args, report, None)
     return Status.OK
+
+
+def _refuse_beside_agent(state_dir: Path) -> None:
+    """Remove nothing that somebody puts back at once.
+
+    Raises:
+        AgentError: an agent runs here.
+    """
+    holder = running_agent(state_dir)
+    if holder is not None:
+        raise AgentError(
+            f"nothing was removed: an agent runs on this host (process {holder}) and would put "
+            "everything back; stop it first (in a cluster, delete its DaemonSet), or say --force"
+        )
 
 
 def _load(args: argparse.Namespace) -> Cluster:
@@ -268,7 +308,8 @@ def _print_report(args: argparse.Namespace, report: ApplyReport, cut: CutReport 
 def _print_plan(
     args: argparse.Namespace, plan: Plan, changes: ApplyReport, repairs: Sequence[str] = ()
 ) -> None:
+    text = render_plan(plan, changes, repairs)
     if args.output == "json":
-        print_json(plan_dict(plan, changes, repairs))
+        print_json(plan_dict(text))
     else:
-        show_plan(out(), plan, changes, repairs)
+        show_plan(out(), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,13 +15,24 @@ from podwall.model.net import Family
 from podwall.model.settings import DenyAction, Settings
 
 
-def add_files(parser: argparse.ArgumentParser) -> None:
-    """Manifests to read."""
+def add_files(parser: argparse.ArgumentParser, *, needed: bool = True, without: str = "") -> None:
+    """Manifests to read; unless they are needed, ``without`` says what happens without any."""
+    text = "manifest file, directory, or - for standard input"
     parser.add_argument(
         "files",
-        nargs="+",
+        nargs="+" if needed else "*",
         metavar="FILE",
-        help="manifest file, directory, or - for standard input",
+        help=f"{text}; {without}" if without else text,
+    )
+
+
+def add_state_dir(parser: argparse.ArgumentParser) -> None:
+    """Where the agent of this host is found."""
+    parser.add_argument(
+        "--state-dir",
+        default=os.environ.get("PODWALL_STATE_DIR") or "/run/podwall",
+        metavar="DIR",
+        help="the agent's state directory (default: $PODWALL_STATE_DIR, else /run/podwall)",
     )
 
 
@@ -42,6 +54,10 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     families = group.add_mutually_exclusive_group()
     families.add_argument("--ipv6", action="store_true", help="IPv6 addresses instead of IPv4")
     families.add_argument("--dual-stack", action="store_true", help="addresses of both families")
+
+
+SWITCHES = ("deny", "allow_node_egress", "open_unknown_pods", "keep_connections")
+"""The options of :func:`add_switches`, as attributes."""
 
 
 def add_switches(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,100 @@
+"""Answers of the reconciler's thread: what differs from the kernel, and what becomes of a packet.
+
+Each function here is asked with the :class:`~podwall.agent.reconcile.picture.Picture` of a moment,
+between two batches of events. It reads the kernel afresh, so it answers with what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from podwall.agent.answers import LiveDiff, LiveExplanation
+from podwall.agent.explaining import View, explain_live
+from podwall.agent.reconcile.picture import Picture
+from podwall.dataplane.apply import count_changes, for_families
+from podwall.dataplane.plan_text import StepText, render_plan
+from podwall.errors import AgentError
+from podwall.model.objects import PodKey
+from podwall.model.policy import PolicyKey
+from podwall.ruleset.diff import diff
+
+MOST_LINES = 20_000
+"""So many lines of one step of a difference are told; the rest is counted."""
+
+
+def find_difference(picture: Picture) -> LiveDiff:
+    """What the kernel lacks and has too much of.
+
+    Raises:
+        AgentError: the agent has no full picture of the cluster yet.
+        KernelError: the kernel cannot be read.
+    """
+    if picture.live is None or picture.dataplane is None:
+        raise AgentError(_NO_PICTURE)
+    dataplane = picture.dataplane
+    desired = for_families(picture.live.ruleset(), dataplane.families)
+    observed = picture.observe()
+    plan = diff(observed, desired)
+    text = render_plan(plan, count_changes(plan, observed), _bounded(dataplane.repairs))
+    steps = tuple(StepText(each.program, _bounded(each.input)) for each in text.steps)
+    return LiveDiff(picture.node, msgspec.structs.replace(text, steps=steps))
+
+
+def explain_connection(
+    picture: Picture, source: str, target: str, service: str
+) -> list[LiveExplanation]:
+    """Why a connection passes this node or not, in each family.
+
+    Raises:
+        AgentError: the agent has no full picture of the cluster yet.
+        InputError: an end or the service is not understood.
+        KernelError: the kernel cannot be read.
+    """
+    if picture.live is None or picture.dataplane is None:
+        raise AgentError(_NO_PICTURE)
+    live, dataplane = picture.live, picture.dataplane
+    view = View(
+        picture.node,
+        picture.settings,
+        live.state.snapshot(),
+        live.ruleset(),
+        live.refused,
+        picture.observe(),
+        dataplane.counters,
+    )
+    return explain_live(view, source, target, service)
+
+
+def isolated_here(
+    picture: Picture, policies: Iterable[PolicyKey]
+) -> dict[PolicyKey, tuple[PodKey, ...]]:
+    """The first pods of this node that each policy selects; none without a full picture."""
+    if picture.live is None:
+        return {}
+    snapshot = picture.live.state.snapshot()
+    here = [
+        pod
+        for pod in snapshot.pods.values()
+        if pod.node == picture.node and snapshot.owned_addresses(pod)
+    ]
+    found = {key: snapshot.policies[key] for key in policies if key in snapshot.policies}
+    return {
+        key: tuple(
+            pod.key
+            for pod in here
+            if pod.key.namespace == key.namespace and policy.subject.matches(pod.labels)
+        )
+        for key, policy in found.items()
+    }
+
+
+_NO_PICTURE = "the agent has not seen the whole cluster yet; podwall status says what is missing"
+
+
+def _bounded(lines: Iterable[str]) -> tuple[str, ...]:
+    told = tuple(lines)
+    if len(told) <= MOST_LINES:
+        return told
+    return (*told[:MOST_LINES], f"# and {len(told) - MOST_LINES} more lines")

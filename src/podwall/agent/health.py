@@ -1,0 +1,156 @@
+"""How the agent is doing: its status, whether it is alive, whether it is ready.
+
+Alive: the reconciler's thread still answers. Ready: everything was seen once and enforced, the
+kernel is in sync, and news arrive. A watch that is away for a moment, as when an API server
+restarts, makes nobody unready; one that stays away does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from podwall import __version__
+from podwall.agent.reconcile.picture import Picture
+from podwall.agent.status import (
+    AgentStatus,
+    Enforced,
+    KernelStatus,
+    ObjectProblem,
+    WatchStatus,
+)
+
+PULSE_EVERY = 5.0
+"""Seconds between two questions whether the reconciler's thread goes on."""
+
+STUCK_AFTER = 120.0
+"""Seconds without an answer after which it counts as stuck; no single write may take so long."""
+
+
+class Watched(Protocol):
+    """Something with a :class:`~podwall.agent.status.WatchStatus`."""
+
+    @property
+    def status(self) -> WatchStatus:
+        """How it goes."""
+        ...
+
+
+class Reconciling(Protocol):
+    """As much of a reconciler as there is to know from outside."""
+
+    def status(self) -> KernelStatus: ...  # noqa: D102
+    def enforced(self) -> Enforced: ...  # noqa: D102
+    def problems(self) -> tuple[ObjectProblem, ...]: ...  # noqa: D102
+    def waiting(self) -> int: ...  # noqa: D102
+    def objects(self) -> dict[str, int]: ...  # noqa: D102
+
+
+class Pulse:
+    """Asks the reconciler's thread again and again whether it is there.
+
+    Args:
+        ask: puts a question to the thread.
+        clock: monotonic time.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Callable[[Picture], None]], Future[None]],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._sleep = sleep
+        self._answered = clock()
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            await asyncio.wrap_future(self._ask(lambda _picture: None))
+            self._answered = self._clock()
+            await self._sleep(PULSE_EVERY)
+
+    def why_dead(self) -> Sequence[str]:
+        """What says that there is no progress; nothing if there is."""
+        silent = self._clock() - self._answered
+        if silent <= STUCK_AFTER:
+            return ()
+        return (f"the thread that writes to the kernel has not answered for {silent:.0f} s",)
+
+
+class Health:
+    """Puts the status together.
+
+    Args:
+        node: the name of this node.
+        reconciler: the kernel side.
+        watches: the API server's side.
+        unready_after: seconds that a watch may be away.
+        clock: the time in seconds since the epoch.
+
+    Attributes:
+        listening: where HTTP is served.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        reconciler: Reconciling,
+        watches: Sequence[Watched],
+        unready_after: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.listening: tuple[str, ...] = ()
+        self._node = node
+        self._reconciler = reconciler
+        self._watches = tuple(watches)
+        self._unready_after = unready_after
+        self._clock = clock
+        self._started = clock()
+
+    def status(self) -> AgentStatus:
+        """Everything there is to say."""
+        why_not = tuple(self.why_not_ready())
+        return AgentStatus(
+            version=__version__,
+            node=self._node,
+            started=self._started,
+            ready=not why_not,
+            why_not=why_not,
+            watches=tuple(each.status for each in self._watches),
+            kernel=self._reconciler.status(),
+            enforced=self._reconciler.enforced(),
+            problems=self._reconciler.problems(),
+            waiting=self._reconciler.waiting(),
+            objects=self._reconciler.objects(),
+            listening=self.listening,
+        )
+
+    def why_not_ready(self) -> Sequence[str]:
+        """What keeps traffic from being judged by an up-to-date picture."""
+        return [*self._why_no_news(), *self._why_not_in_sync()]
+
+    def _why_no_news(self) -> Iterator[str]:
+        for each in self._watches:
+            status = each.status
+            away = self._clock() - status.since
+            error = f": {status.error}" if status.error else ""
+            if not status.listed:
+                yield f"{status.kind} objects are not known yet{error}"
+            elif not status.connected and away > self._unready_after:
+                yield f"no news of {status.kind} objects for {away:.0f} s{error}"
+
+    def _why_not_in_sync(self) -> Iterator[str]:
+        kernel = self._reconciler.status()
+        if kernel.in_sync:
+            return
+        if kernel.error:
+            yield f"the kernel is not in sync: {kernel.error}"
+        else:
+            yield "nothing is enforced yet: the cluster is not known in full"

@@ -1,0 +1,152 @@
+"""What the reconciler does becomes log lines, metrics and news for those who want them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from podwall.agent.feed import Feed
+from podwall.agent.metrics import Metrics
+from podwall.agent.reconcile.drift import worth_telling
+from podwall.agent.reconcile.words import kind_of, name_of, plain
+from podwall.agent.status import Applied, Cause, ObjectProblem
+from podwall.cluster.events import Applied as ObjectApplied
+from podwall.cluster.events import Event, ObjectKey
+from podwall.dataplane.conntrack import CutReport
+from podwall.errors import KernelError
+from podwall.model.decode import Problem
+from podwall.model.net import Cidr
+from podwall.model.objects import Node
+
+log = logging.getLogger("podwall.agent")
+
+
+class Reporter:
+    """An :class:`~podwall.agent.reconcile.observer.Observer`; called from several threads.
+
+    Args:
+        metrics: counts.
+        on_problem: is told when what is wrong with an object changes.
+        on_sync: is called after the first full picture is enforced.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        on_problem: Callable[[ObjectKey, tuple[ObjectProblem, ...]], None],
+        on_sync: Callable[[], None],
+    ) -> None:
+        self._metrics = metrics
+        self._on_problem = on_problem
+        self._on_sync = on_sync
+        self._failures = 0
+
+    def applied(self, applied: Applied) -> None:
+        """One line for each apply, with its reason."""
+        report, latencies = applied.report, applied.latencies
+        self._metrics.applied(applied)
+        self._failures = 0
+        waited = f"; {_waited(latencies)}" if latencies else ""
+        log.info(
+            "%s (reason: %s%s)",
+            report,
+            applied.reason,
+            waited,
+            extra={
+                "fields": {
+                    "cause": applied.cause.value,
+                    "reason": applied.reason,
+                    "seconds": round(report.seconds, 6),
+                    "rules_added": report.rules_added,
+                    "rules_removed": report.rules_removed,
+                    "members_added": report.members_added,
+                    "members_removed": report.members_removed,
+                    "events": len(latencies),
+                    "slowest_event_seconds": round(max(latencies, default=0.0), 6),
+                }
+            },
+        )
+        if applied.cause is Cause.SYNC:
+            self._on_sync()
+
+    def drifted(self, text: str, count: int) -> None:
+        """One line for each repair, fewer for a rival that does the same again and again."""
+        self._metrics.drifted()
+        if worth_telling(count):
+            again = f" (for the {count}th time in a row)" if count > 1 else ""
+            log.warning("somebody else changed what is ours, it is repaired: %s%s", text, again)
+
+    def cut(self, report: CutReport) -> None:
+        """One line where connections were cut."""
+        self._metrics.cut(report.cut)
+        if report.cut:
+            log.info(
+                "cut %d of %d connections, which a change forbids",
+                report.cut,
+                report.judged,
+                extra={"fields": {"cut": report.cut, "judged": report.judged}},
+            )
+
+    def failed(self, error: KernelError, retry_in: float) -> None:
+        """One line for each failure, fewer if it goes on."""
+        self._metrics.failed()
+        self._failures += 1
+        if worth_telling(self._failures):
+            log.error(
+                "the kernel is not in sync: %s; tried again in %.1f s", plain(str(error)), retry_in
+            )
+
+    def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
+        """One line for each problem of an object."""
+        self._on_problem(key, problems)
+        what = f"{kind_of(key).value} {plain(name_of(key), 300)}"
+        for each in problems:
+            log.warning("%s: %s", what, each.text)
+        if not problems:
+            log.info("%s is in error no more", what)
+
+
+def _waited(latencies: tuple[float, ...]) -> str:
+    slowest = f"{max(latencies) * 1000:.0f} ms"
+    if len(latencies) == 1:
+        return f"{slowest} after the event arrived"
+    return f"{len(latencies)} events, the slowest {slowest} after it arrived"
+
+
+class CountingFeed:
+    """Counts events on their way, and tells this node's pod ranges where its object does not.
+
+    Args:
+        feed: where the events go.
+        metrics: counts.
+        node: the name of this node.
+        pod_cidrs: the ranges of its pods; empty leaves those that the API server tells.
+    """
+
+    def __init__(
+        self, feed: Feed, metrics: Metrics, node: str, pod_cidrs: tuple[Cidr, ...]
+    ) -> None:
+        self._feed = feed
+        self._metrics = metrics
+        self._node = node
+        self._pod_cidrs = pod_cidrs
+
+    def take(self, event: Event, received: float) -> None:
+        """See :meth:`podwall.agent.feed.Feed.take`."""
+        self._metrics.took()
+        if self._pod_cidrs:
+            event = self._with_ranges(event)
+        self._feed.take(event, received)
+
+    def complain(self, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
+        """See :meth:`podwall.agent.feed.Feed.complain`."""
+        self._feed.complain(key, problems)
+
+    def _with_ranges(self, event: Event) -> Event:
+        match event:
+            case ObjectApplied(Node() as node) if node.name == self._node:
+                return ObjectApplied(msgspec.structs.replace(node, pod_cidrs=self._pod_cidrs))
+            case _:
+                return event
