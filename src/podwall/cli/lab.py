@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+from collections.abc import Iterator
 
 from podwall.cli import options
-from podwall.cli.output import Status, err, out, print_diagnostics
+from podwall.cli.output import Status, err, out, print_diagnostics, print_note
 from podwall.errors import InputError
 from podwall.lab import commands
+from podwall.lab.cluster.config import Config
 from podwall.lab.commands import Output
-from podwall.lab.engine import Engine, kernel_engine, open_engine
+from podwall.lab.engine import Engine, agents_engine, kernel_engine, open_engine
 from podwall.lab.naming import parse_listen
-from podwall.lab.planning import first_snapshot
+from podwall.lab.planning import first_snapshot, nodes_only
 from podwall.lab.state import DEFAULT_NAME
+from podwall.lab.things import read_things
 from podwall.lab.topology import Cni, Shape
+from podwall.lab.wire import encode_snapshot
 from podwall.manifest import Manifests, load
 from podwall.model.net import parse_address
 
@@ -41,15 +46,61 @@ def run(args: argparse.Namespace) -> Status:
 
 def add_up(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall lab up``."""
-    _add_build(parser)
+    _add_build(parser, files_needed=False)
+    parser.add_argument(
+        "--agents",
+        action="store_true",
+        help="a small cluster: an API server for kubectl, pods that come and go as objects do, "
+        "a podwall agent per node; FILEs are what it begins with",
+    )
 
 
 def up(args: argparse.Namespace) -> Status:
     """Build a lab that stays up."""
+    if args.agents:
+        return _up_with_agents(args)
+    if not args.files:
+        raise InputError("no manifests: name files, directories, or - for standard input")
     manifests = _load(args)
     snapshot = first_snapshot(manifests, args.nodes or 1, options.families_of(args))
     status = commands.up(snapshot, _shape(args), _engine(args), _output(args), args.name)
     return _status(manifests, status)
+
+
+def _up_with_agents(args: argparse.Namespace) -> Status:
+    stdin = io.BytesIO(sys.stdin.buffer.read()) if "-" in args.files else None
+    manifests = load(args.files, stdin=stdin) if args.files else Manifests()
+    print_diagnostics(manifests.diagnostics)
+    if stdin is not None:
+        stdin.seek(0)
+    things = read_things(args.files, stdin)
+    if things.others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in things.others.items())
+        print_note(f"the lab's API server does not serve these kinds: {kinds}")
+    families = options.families_of(args)
+    nodes = nodes_only(first_snapshot(manifests, args.nodes or 1, families))
+    config = Config(
+        name=args.name,
+        nodes=encode_snapshot(nodes),
+        node_labels=things.node_labels,
+        families=tuple(each.value for each in families),
+        objects=things.served,
+        agents=not args.no_enforcement,
+        agent_options=tuple(_agent_options(args)),
+    )
+    engine = open_engine() if args.no_enforcement else agents_engine(options.settings_of(args))
+    status = commands.up_with_agents(nodes, _shape(args), engine, config, _output(args))
+    return Status.UNUSABLE if status else _status(manifests, status)
+
+
+def _agent_options(args: argparse.Namespace) -> Iterator[str]:
+    """The options of this command that are options of an agent."""
+    if args.mode is not None:
+        yield from ("--mode", args.mode)
+    yield from ("--deny", args.deny)
+    for name in ("allow-node-egress", "open-unknown-pods", "keep-connections"):
+        if getattr(args, name.replace("-", "_")):
+            yield f"--{name}"
 
 
 def add_down(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +171,9 @@ def apply_files(args: argparse.Namespace) -> Status:
     return _status(manifests, commands.apply(manifests, _output(args), args.name))
 
 
-def _add_build(parser: argparse.ArgumentParser) -> None:
-    options.add_files(parser)
+def _add_build(parser: argparse.ArgumentParser, *, files_needed: bool = True) -> None:
+    without = "" if files_needed else "with --agents none is needed"
+    options.add_files(parser, needed=files_needed, without=without)
     _add_name(parser)
     parser.add_argument(
         "--cni",

@@ -152,9 +152,13 @@ class Lab:
         self._lines.close()
         self._connection.close()
 
-    def build(self, progress: Report) -> None:
+    def build(self, progress: Report, led: bool = False) -> None:
         """Build what the lab was started for; :func:`start` and :func:`up` do it."""
-        self._call(Build(), type(None), progress)
+        self._call(Build(led), type(None), progress)
+
+    def detach(self) -> socket.socket:
+        """A second handle on the connection, for another process; it is closed with both."""
+        return self._connection.dup()
 
     def __enter__(self) -> Lab:
         return self
@@ -221,9 +225,18 @@ def start(snapshot: Snapshot, shape: Shape, engine: Engine, progress: Report = s
 
 
 def up(
-    name: str, snapshot: Snapshot, shape: Shape, engine: Engine, progress: Report = silent
+    name: str,
+    snapshot: Snapshot,
+    shape: Shape,
+    engine: Engine,
+    progress: Report = silent,
+    *,
+    led: bool = False,
 ) -> Lab:
     """Build a lab that stays up after this process.
+
+    One that is ``led`` stays only as long as the connection of the returned handle, which another
+    process may take over (:meth:`Lab.detach`).
 
     Raises:
         LabError: it cannot be built here, or one of that name is up.
@@ -245,7 +258,7 @@ def up(
             raise
         finally:
             listener.close()
-    return _built(Lab(name, world, state.connect(name)), progress)
+    return _built(Lab(name, world, state.connect(name)), progress, led)
 
 
 def take_down(name: str) -> None:
@@ -272,9 +285,9 @@ def _holder(snapshot: Snapshot, shape: Shape, engine: Engine) -> Holder:
     return Holder(World(snapshot, shape, engine, SystemRunner()))
 
 
-def _built(lab: Lab, progress: Report) -> Lab:
+def _built(lab: Lab, progress: Report, led: bool = False) -> Lab:
     try:
-        lab.build(progress)
+        lab.build(progress, led)
     except BaseException:
         lab.down()
         raise

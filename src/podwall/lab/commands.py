@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,8 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from podwall.cluster.snapshot import Snapshot
-from podwall.lab import client, state
+from podwall.errors import InputError
+from podwall.lab import client, leading, state
 from podwall.lab.client import Lab
+from podwall.lab.cluster.config import Config
+from podwall.lab.cluster.places import state_directory_of
 from podwall.lab.engine import Engine
 from podwall.lab.matrix import Change, Matrix
 from podwall.lab.messages import Status
@@ -30,9 +35,12 @@ from podwall.lab.report import render_changes, render_matrix, summary
 from podwall.lab.state import DEFAULT_NAME
 from podwall.lab.topology import Selection, Shape
 from podwall.manifest import Manifests
+from podwall.model.decode import escaped
 from podwall.model.net import Family
 
 _ICMP = "icmp"
+_AGENTS_MAY_TAKE = (0.5, 2.0)
+"""Pauses before a lab with agents is probed again that was not as expected; seconds."""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -91,6 +99,33 @@ def up(
     return 0
 
 
+def up_with_agents(
+    snapshot: Snapshot, shape: Shape, engine: Engine, config: Config, output: Output
+) -> int:
+    """``lab up --agents``: a lab that follows an API server, with agents that enforce."""
+    leading.check_installed()
+    with ProgressBar(output.progress) as progress:
+        lab = client.up(config.name, snapshot, shape, engine, progress, led=True)
+    try:
+        with ProgressBar(output.progress) as progress:
+            up = leading.lead(lab, config, progress)
+    except BaseException:
+        lab.down()
+        raise
+    # The connection is the leader's from here on.
+    lab.close()
+    for each in up.refused:
+        sys.stderr.write(f"error: {escaped(each)}\n")
+    sys.stderr.flush()
+    current = _status_of(config.name)
+    if output.as_json:
+        found = _status_dict(config.name, current)
+        _print_json(output, {**found, "refused": list(up.refused)})
+    else:
+        output.console.print(_welcome(config, current), soft_wrap=True, highlight=False)
+    return 1 if up.refused else 0
+
+
 def down(output: Output, name: str | None = None) -> int:
     """``lab down``: end one lab, or without a name all of them."""
     names = [note.name for note in state.notes()] if name is None else [name]
@@ -114,6 +149,8 @@ def status(output: Output, name: str | None = None) -> int:
         output.console.print("no lab is up: 'podwall lab up FILES' starts one")
     for each, current in found.items():
         output.console.print(f"[bold]{each}[/bold]: {_inventory(current)}", highlight=False)
+        if current.led:
+            output.console.print(Text(_cluster_lines(each)), soft_wrap=True)
         output.console.print(_places(current))
     return 0
 
@@ -122,7 +159,12 @@ def execute(argv: Sequence[str], who: str, name: str = DEFAULT_NAME) -> int:
     """``lab exec``: run a program in a pod, on a node or ``outside``; its status is ours."""
     with _found(name) as lab:
         netns = lab.netns(who)
-    return lab.execute_in(netns, list(argv), os.environ)
+        led = lab.status().led
+    env = dict(os.environ)
+    if led and (directory := state_directory_of(netns)):
+        # So that 'podwall status' on a node asks that node's agent.
+        env["PODWALL_STATE_DIR"] = directory
+    return lab.execute_in(netns, list(argv), env)
 
 
 def probe(
@@ -134,10 +176,14 @@ def probe(
     name: str = DEFAULT_NAME,
 ) -> int:
     """``lab probe``: ask everything, or only from, to and on what is named."""
-    with _found(name) as lab:
-        selection = _selection(lab, sources, targets, ports)
-        with ProgressBar(output.progress) as progress:
-            matrix = lab.probe(selection, progress)
+    with _found(name) as lab, ProgressBar(output.progress) as progress:
+        matrix = lab.probe(_selection(lab, sources, targets, ports), progress)
+        # Agents may be about to enforce what the API server has just heard.
+        for pause in _AGENTS_MAY_TAKE if lab.status().led else ():
+            if matrix.agrees:
+                break
+            time.sleep(pause)
+            matrix = lab.probe(_selection(lab, sources, targets, ports), progress)
     show_matrix(matrix, output)
     return 0 if matrix.agrees else 1
 
@@ -145,7 +191,13 @@ def probe(
 def apply(manifests: Manifests, output: Output, name: str = DEFAULT_NAME) -> int:
     """``lab apply``: make the lab what the manifests say now, and tell which answers changed."""
     with _found(name) as lab:
-        families = tuple(Family(each) for each in lab.status().families)
+        current = lab.status()
+        if current.led:
+            raise InputError(
+                f"the lab {name!r} has an API server: change it with kubectl, "
+                f"KUBECONFIG={state.kubeconfig_path(name)}"
+            )
+        families = tuple(Family(each) for each in current.families)
         snapshot = next_snapshot(manifests, lab.snapshot(), families)
         with ProgressBar(output.progress) as progress:
             applied = lab.apply(snapshot, progress=progress)
@@ -211,6 +263,41 @@ def _stays_up(name: str) -> str:
     )
 
 
+def _welcome(config: Config, status: Status) -> Text:
+    option = "" if config.name == DEFAULT_NAME else f" --name {config.name}"
+    enforced = "an agent on each node" if config.agents else "without agents"
+    lines = (
+        f"{_inventory(status)}, {enforced}. It stays up; talk to it from this machine:",
+        f"  export KUBECONFIG={shlex.quote(str(state.kubeconfig_path(config.name)))}",
+        "  kubectl get pods -A -o wide",
+        "  kubectl run web --image=any --port=80 --labels=app=web",
+        "  kubectl apply -f examples/test-network-policy",
+        f"  podwall lab probe{option} --to default/web",
+        f"  podwall lab exec{option} node/{status.nodes[0]} -- podwall status",
+        f"'podwall lab down{option}' ends it.",
+    )
+    return Text("\n".join(lines))
+
+
+def _cluster_lines(name: str) -> str:
+    """Where the API server of a lab is, and how its agents are."""
+    lines = [f"kubeconfig: {state.kubeconfig_path(name)}"]
+    for each in leading.overview(name).agents:
+        health = "ready" if each.ready else f"not ready: {escaped(each.why_not)}"
+        again = f", started again {_count(each.restarts, 'time')}" if each.restarts else ""
+        lines.append(f"agent of {each.node}: {health}{again}")
+    return "\n".join(lines)
+
+
+def _cluster_dict(name: str) -> dict[str, Any]:
+    found = leading.overview(name)
+    return {
+        "kubeconfig": str(state.kubeconfig_path(name)),
+        "server": found.url,
+        "agents": [msgspec.to_builtins(each) for each in found.agents],
+    }
+
+
 def _inventory(status: Status) -> str:
     families = " and ".join(f"IPv{family}" for family in status.families)
     pods = sum(
@@ -255,6 +342,7 @@ def _status_dict(name: str, status: Status) -> dict[str, Any]:
             }
             for each in status.places
         ],
+        **(_cluster_dict(name) if status.led else {}),
     }
 
 

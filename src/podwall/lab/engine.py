@@ -44,14 +44,20 @@ def open_engine() -> Engine:
     return Engine(program=lambda _snapshot, _node, _prefix: None, allows=lambda *_: True)
 
 
+def agents_engine(settings: Settings = Settings()) -> Engine:
+    """Somebody else programs the nodes, agents for instance; the oracle says what to expect."""
+
+    def allows(snapshot: Snapshot, flow: Flow) -> bool:
+        return evaluate(snapshot, flow, settings).verdict is Verdict.ALLOWED
+
+    return Engine(program=lambda _snapshot, _node, _prefix: None, allows=allows)
+
+
 def kernel_engine(settings: Settings = Settings(), mode: Mode | None = None) -> Engine:
     """The real one: iptables and ipset on each node, the oracle for what to expect.
 
     ``mode`` is that of iptables; None takes what this machine uses.
     """
-
-    def allows(snapshot: Snapshot, flow: Flow) -> bool:
-        return evaluate(snapshot, flow, settings).verdict is Verdict.ALLOWED
 
     def program(snapshot: Snapshot, node: str, prefix: tuple[str, ...]) -> None:
         runner = SystemRunner(prefix)
@@ -72,4 +78,4 @@ def kernel_engine(settings: Settings = Settings(), mode: Mode | None = None) -> 
                 concerns=judged_addresses(ruleset),
             )
 
-    return Engine(program, allows)
+    return Engine(program, agents_engine(settings).allows)

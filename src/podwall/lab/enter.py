@@ -1,6 +1,8 @@
 """Go into a lab that is up: join its namespaces, and run a program there.
 
-A program that is started this way is a process of the lab, so that it ends with it.
+A program that is started this way is a process of the lab, so that it ends with it. One of
+:func:`execute` is in the network of a pod, a node or ``outside``; one of :func:`launch` stays in
+the network of whoever starts it, where the machine's users find it.
 """
 
 from __future__ import annotations
@@ -36,9 +38,81 @@ def enter(world: Isolated, name: str) -> None:
     Raises:
         LabError: the lab is gone, or belongs to another user.
     """
+    directory = os.getcwd()
+    _join(world)
+    netns.enter(name)
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
+
+
+def launch(
+    world: Isolated, argv: Sequence[str], env: Mapping[str, str], keep_open: Sequence[int], log: int
+) -> None:
+    """Start a program that nobody waits for: a process of the lab in the network of this one.
+
+    Of this process's open files it gets ``keep_open``, under their numbers, and ``log`` as its
+    standard output and error.
+
+    Raises:
+        LabError: the lab is gone, or belongs to another user, or there is no such program.
+    """
+    isolation.flush_all()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os._exit(_launch_inside(world, argv, command_environment(env), keep_open, log, writer))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        refusal = stream.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    if refusal:
+        raise LabError(refusal)
+
+
+def _launch_inside(
+    world: Isolated,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    keep_open: Sequence[int],
+    log: int,
+    writer: int,
+) -> int:
+    """Join the lab and fork twice: the holder inherits the program, for its parent is in the lab.
+
+    The program of a parent outside would go to the machine's first process, and the lab's end
+    would wait for that one to clear it away.
+    """
+    try:
+        os.setsid()
+        _join(world)
+        child = os.fork()
+        if child != 0:
+            os.waitpid(child, 0)
+            return 0
+        if os.fork() != 0:
+            return 0
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        isolation.close_all_but({writer, *keep_open})
+        for each in keep_open:
+            os.set_inheritable(each, True)
+        for number in (signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir("/")
+        os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(writer, f"{argv[0]}: {error.strerror}".encode())
+    except LabError as error:
+        os.write(writer, str(error).encode())
+    return 1
+
+
+def _join(world: Isolated) -> None:
+    """Move this process into the lab's namespaces, but for the network's."""
     if not isolation.alive(world):
         raise LabError("the lab has ended")
-    directory = os.getcwd()
     opened: list[tuple[int, int]] = []
     try:
         # All are opened first: from inside, the way to the others' files is no longer the same.
@@ -54,9 +128,6 @@ def enter(world: Isolated, name: str) -> None:
     finally:
         for descriptor, _flag in opened:
             os.close(descriptor)
-    netns.enter(name)
-    with contextlib.suppress(OSError):
-        os.chdir(directory)
 
 
 def execute(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]) -> int:

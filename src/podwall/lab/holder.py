@@ -4,7 +4,8 @@ Whoever builds the lab stays connected meanwhile; if that connection breaks, the
 that is up then takes any number of connections on its control socket, and carries out what comes
 over them one request at a time: a connection that says nothing keeps nobody waiting, and one whose
 request has its turn is told so first. A lab in the foreground has just the one connection, and ends
-with it. There is nothing to tidy up at the end: see :mod:`podwall.lab.isolation`.
+with it; one that is led (:mod:`podwall.lab.cluster`) ends with the connection of its leader. There
+is nothing to tidy up at the end: see :mod:`podwall.lab.isolation`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Holder:
         self._world = world
         self._built = False
         self._last: Matrix | None = None
+        self._leader: _Caller | None = None
 
     def hold_foreground(self, connection: socket.socket) -> int:
         """Serve one connection; the lab ends with it."""
@@ -80,9 +82,9 @@ class Holder:
                     connection, _peer = listener.accept()
                     callers[connection] = _Caller(connection)
                 elif not self._serve(callers[each]):
-                    del callers[each]
+                    gone = callers.pop(each)
                     each.close()
-                    if not self._built and not callers:
+                    if gone is self._leader or (not self._built and not callers):
                         return 1
 
     def _serve(self, caller: _Caller) -> bool:
@@ -114,10 +116,11 @@ class Holder:
 
     def _carry_out(self, request: Request, caller: _Caller) -> object:
         match request:
-            case Build():
+            case Build(led=led):
                 self._world.build(caller.progress)
                 self._world.program(caller.progress)
                 self._built = True
+                self._leader = caller if led else None
                 return None
             case Ask(selection=selection):
                 matrix = self._world.probe(selection, caller.progress)
@@ -157,6 +160,7 @@ class Holder:
             places=tuple(
                 Place(Party.of(each), each.netns, each.node) for each in topology.endpoints
             ),
+            led=self._leader is not None,
         )
 
 

@@ -140,6 +140,15 @@ def flush_all() -> None:
             stream.flush()
 
 
+def close_all_but(keep_open: Iterable[int]) -> None:
+    """Close every file above standard error that is not wanted: a pipe left open blocks its end."""
+    start = 3
+    for descriptor in sorted(keep_open):
+        os.closerange(start, descriptor)
+        start = max(start, descriptor + 1)
+    os.closerange(start, _ALL_FILES)
+
+
 def _keep(
     main: Callable[[], int], writer: int, detached: bool, keep_open: set[int], log: str
 ) -> int:
@@ -168,7 +177,7 @@ def _keep(
     os.close(writer)
     os.write(life_writer, _TOLD)
     _redirect(os.devnull)
-    _close_all_but({life_writer})
+    close_all_but({life_writer})
     _, status = os.waitpid(holder, 0)
     return os.waitstatus_to_exitcode(status) & 0xFF
 
@@ -185,7 +194,7 @@ def _hold(main: Callable[[], int], writer: int, life: int, keep_open: set[int], 
         os.write(writer, _refusal(error).encode())
         return 1
     _redirect(log)
-    _close_all_but(keep_open)
+    close_all_but(keep_open)
     os.write(writer, _READY.encode())
     os.close(writer)
     return main()
@@ -256,15 +265,6 @@ def _redirect(path: str) -> None:
     os.dup2(sink, 2)
     os.close(source)
     os.close(sink)
-
-
-def _close_all_but(keep_open: set[int]) -> None:
-    """Close every file above standard error that is not wanted: a pipe left open blocks its end."""
-    start = 3
-    for descriptor in sorted(keep_open):
-        os.closerange(start, descriptor)
-        start = max(start, descriptor + 1)
-    os.closerange(start, _ALL_FILES)
 
 
 def _end(body: Callable[[], int]) -> None:

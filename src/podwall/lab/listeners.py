@@ -133,7 +133,8 @@ class _Server:
             if listener is not None:
                 self._handlers.pop(listener.fileno(), None)
                 listener.close()
-        for door in sorted(command.open):
+        # After a command that failed half-way some of the next one's doors are open already.
+        for door in sorted(set(command.open) - self._doors.keys()):
             with netns.inside(door.netns):
                 listener = _open(door)
             self._doors[door] = listener

@@ -16,7 +16,12 @@ from podwall.lab.topology import EVERYTHING, Cni, Selection
 
 
 class Build(msgspec.Struct, frozen=True, tag="build"):
-    """Build the lab and program its nodes."""
+    """Build the lab and program its nodes.
+
+    A lab that is ``led`` does what the connection of this request says, and ends with it.
+    """
+
+    led: bool = False
 
 
 class Ask(msgspec.Struct, frozen=True, tag="probe"):
@@ -87,7 +92,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What stands in a lab."""
+    """What stands in a lab; ``led`` is whether it follows an API server of its own."""
 
     built: bool
     cni: Cni
@@ -95,3 +100,4 @@ class Status(msgspec.Struct, frozen=True):
     nodes: tuple[str, ...]
     policies: tuple[str, ...]
     places: tuple[Place, ...]
+    led: bool = False

@@ -35,6 +35,11 @@ def first_snapshot(manifests: Manifests, nodes: int, families: Sequence[Family])
     return _snapshot(manifests, manifests, names, families)
 
 
+def nodes_only(snapshot: Snapshot) -> Snapshot:
+    """The nodes of a cluster, still empty."""
+    return build_snapshot(nodes=snapshot.nodes.values())
+
+
 def next_snapshot(manifests: Manifests, old: Snapshot, families: Sequence[Family]) -> Snapshot:
     """The cluster that changed manifests describe, in a lab that stands for ``old``.
 

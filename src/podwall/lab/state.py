@@ -1,8 +1,9 @@
 """Where labs that stay up are noted: one private directory per user, one in it per lab.
 
 A lab's directory holds its control socket, its log and ``state.json`` with the ids of its
-processes. The note is not the truth, the processes are: whatever names processes that are gone is
-swept away by the next command.
+processes; if it has an API server, also its kubeconfig and the logs of its agents. The note is not
+the truth, the processes are: whatever names processes that are gone is swept away by the next
+command.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from podwall.lab import isolation
 from podwall.lab.isolation import Isolated
 
 DEFAULT_NAME = "default"
+
+KUBECONFIG = "kubeconfig"
+"""The file in a lab's directory with which clients find its API server, if it has one."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 _STATE = "state.json"
@@ -103,6 +107,11 @@ def reserve(base: Path, name: str) -> tuple[Path, socket.socket]:
 def log_path(directory: Path) -> Path:
     """Where the lab writes what it has to complain about."""
     return directory / _LOG
+
+
+def kubeconfig_path(name: str) -> Path:
+    """Where the kubeconfig of a lab with an API server is."""
+    return base_directory() / name / KUBECONFIG
 
 
 def write_note(directory: Path, note: Note) -> None:

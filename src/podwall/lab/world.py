@@ -7,10 +7,12 @@ taking down what is gone, building what is new and leaving the rest alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -44,10 +46,14 @@ from podwall.lab.wiring import (
     wire_pods,
 )
 from podwall.lab.worker import Report, Worker
-from podwall.model.objects import Pod
+from podwall.model.net import Address
+from podwall.model.objects import Pod, PodKey
 
 Progress = Callable[[int, int, str], None]
 """Told how many of how many are done, and of what."""
+
+_Identity: TypeAlias = tuple[PodKey, str, tuple[Address, ...]]
+"""What makes a pod's namespace: if it changes, the namespace is made anew."""
 
 _EXPECT_AT_ONCE = 100
 _SECOND_CHANCES = ((2.0, 200), (4.0, 20))
@@ -66,6 +72,7 @@ class World:
         self._shape = shape
         self._engine = engine
         self._runner = runner
+        self._standing: dict[_Identity, Pod] = {}
         self._doors: frozenset[Door] = frozenset()
         self._listeners: socket.socket | None = None
         self._tag = 0
@@ -103,17 +110,14 @@ class World:
         if _fixed_parts(old) != _fixed_parts(new):
             raise LabError("the nodes of a lab cannot change while it is up: run 'lab down' first")
         kept = {_identity(pod): pod for pod in _networked(new.pods)}
-        standing = {_identity(pod): pod for pod in _networked(old.pods)}
-        gone = [pod for identity, pod in standing.items() if identity not in kept]
-        fresh = [pod for identity, pod in kept.items() if identity not in standing]
+        gone = [pod for identity, pod in self._standing.items() if identity not in kept]
+        fresh = [pod for identity, pod in kept.items() if identity not in self._standing]
         doors = doors_of(new.endpoints)
         rebuilt = {pod_netns(pod) for pod in (*gone, *fresh)}
         stale = {each for each in self._doors if each not in doors or each.netns in rebuilt}
         self._listen(Command(close=tuple(sorted(stale))))
         self._doors -= stale
-        netns.run_scripts(self._runner, merge(unwire_pods(old, gone)))
-        for pod in gone:
-            netns.delete(pod_netns(pod))
+        self._remove_pods(gone)
         before, after = endpoint_addresses(old), endpoint_addresses(new)
         netns.run_scripts(self._runner, [wire_hosts(sorted(before - after), "del")])
         netns.run_scripts(self._runner, [wire_hosts(sorted(after - before))])
@@ -189,9 +193,27 @@ class World:
         return self._engine.allows(self.snapshot, probe.flow)
 
     def _build_pods(self, pods: Sequence[Pod]) -> None:
+        """All of them or, with an error, none, so that another attempt begins from the start."""
+        try:
+            for pod in pods:
+                netns.create(pod_netns(pod), netns.HOST_SYSCTLS)
+            netns.run_scripts(self._runner, merge(wire_pods(self.topology, pods)))
+        except (LabError, OSError):
+            for script in unwire_pods(self.topology, pods):
+                with contextlib.suppress(LabError):
+                    netns.run_scripts(self._runner, [script])
+            for pod in pods:
+                with contextlib.suppress(OSError):
+                    netns.delete(pod_netns(pod))
+            raise
+        self._standing.update((_identity(pod), pod) for pod in pods)
+
+    def _remove_pods(self, pods: Sequence[Pod]) -> None:
         for pod in pods:
-            netns.create(pod_netns(pod), netns.HOST_SYSCTLS)
-        netns.run_scripts(self._runner, merge(wire_pods(self.topology, pods)))
+            del self._standing[_identity(pod)]
+        netns.run_scripts(self._runner, merge(unwire_pods(self.topology, pods)))
+        for pod in pods:
+            netns.delete(pod_netns(pod))
 
     def _serve(self, topology: Topology) -> None:
         """Open the doors that are not open yet."""
@@ -237,8 +259,7 @@ def _networked(pods: Iterable[Pod]) -> list[Pod]:
     return [pod for pod in pods if not pod.host_network]
 
 
-def _identity(pod: Pod) -> tuple[object, ...]:
-    """What makes a pod's namespace: if it changes, the namespace is made anew."""
+def _identity(pod: Pod) -> _Identity:
     return pod.key, pod.node, pod.addresses
 
 

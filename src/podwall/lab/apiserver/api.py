@@ -94,7 +94,7 @@ class Api:
             suffix = "".join(self._chance.choices(_SUFFIX, k=5))
             metadata["name"] = metadata["generateName"] + suffix
         metadata["uid"] = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-        metadata["creationTimestamp"] = self._time()
+        metadata["creationTimestamp"] = self.time()
         if resource.counts_generations:
             metadata["generation"] = 1
         self._settle(resource, thing)
@@ -147,7 +147,7 @@ class Api:
         # A second deletion can only shorten the wait.
         if metadata.get("deletionTimestamp") and grace >= metadata["deletionGracePeriodSeconds"]:
             return old, False
-        metadata["deletionTimestamp"] = self._time(grace)
+        metadata["deletionTimestamp"] = self.time(grace)
         metadata["deletionGracePeriodSeconds"] = grace
         version = self._write(target.resource, thing, dry_run=False)
         if target.resource == PODS and grace:
@@ -177,7 +177,7 @@ class Api:
             if resource.namespaced:
                 metadata.setdefault("namespace", "default")
             metadata.setdefault("uid", str(uuid.UUID(int=self._chance.getrandbits(128), version=4)))
-            metadata.setdefault("creationTimestamp", self._time())
+            metadata.setdefault("creationTimestamp", self.time())
             self.store.put(resource, {**thing, "metadata": metadata})
 
     def _apply(
@@ -283,7 +283,7 @@ class Api:
     def _empty_namespace(self, old: Stored) -> None:
         """What the namespace controller does, at once and without mercy."""
         thing = old.decode()
-        thing["metadata"]["deletionTimestamp"] = self._time()
+        thing["metadata"]["deletionTimestamp"] = self.time()
         thing["status"] = {"phase": "Terminating"}
         self._write(NAMESPACES, thing, dry_run=False)
         for resource in RESOURCES:
@@ -343,7 +343,8 @@ class Api:
             return stored(resource, thing, int(thing["metadata"].get("resourceVersion") or 0))
         return self.store.put(resource, thing)
 
-    def _time(self, later: int = 0) -> str:
+    def time(self, later: int = 0) -> str:
+        """The time, some seconds later, as objects carry it."""
         return (self._now() + timedelta(seconds=later)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -67,7 +67,7 @@ class Handlers:
             return _failure(status.internal_error(repr(error)))
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
-        target = parse_path(request.path)
+        target = parse_path(_path(request))
         if target is None:
             return self._about(request)
         verb = _verb(request, target)
@@ -102,7 +102,7 @@ class Handlers:
         return web.Response(text=trouble.body, content_type=JSON) if trouble.body else None
 
     def _authenticate(self, request: web.Request) -> None:
-        if not self._tokens or request.path in ("/livez", "/readyz", "/healthz"):
+        if not self._tokens or _path(request) in ("/livez", "/readyz", "/healthz"):
             return
         if request.transport is not None and request.transport.get_extra_info("peercert"):
             return
@@ -117,7 +117,7 @@ class Handlers:
         if trouble := self._faults.next_trouble("get", "discovery"):
             raise trouble.error or status.internal_error("the server is told to fail")
         whole = "as=APIGroupDiscoveryList" in request.headers.get("Accept", "").split(",")[0]
-        path = request.path.strip("/")
+        path = _path(request).strip("/")
         if path in ("livez", "readyz", "healthz"):
             return web.Response(text="ok")
         if path in ("api", "apis") and whole:
@@ -234,6 +234,11 @@ class Handlers:
         "delete": _delete,
         "deletecollection": _delete_all,
     }
+
+
+def _path(request: web.Request) -> str:
+    """The path below the server's base path."""
+    return f"/{request.match_info['path']}"
 
 
 def _verb(request: web.Request, target: Target) -> str:

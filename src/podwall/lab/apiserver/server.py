@@ -25,6 +25,9 @@ class ServerOptions(msgspec.Struct, frozen=True):
 
     Attributes:
         port: 0 takes a free one, which is kept over restarts.
+        base_path: what all paths begin with, such as ``/a/b``; nothing else is answered. One that
+            cannot be guessed keeps out those who don't know the kubeconfig, without TLS, which
+            kubectl wants before it shows a token.
         tokens: bearer tokens that are let in; without any, everybody is. Client certificates that
             ``tls`` accepts are let in as well.
         tls: serve HTTPS with it.
@@ -35,6 +38,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = 0
+    base_path: str = ""
     tokens: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
     bookmark_every: float = 60
@@ -42,12 +46,16 @@ class ServerOptions(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """Serves an :class:`Api`; a context manager, in whose event loop all of it happens."""
+    """Serves an :class:`Api`; a context manager, in whose event loop all of it happens.
+
+    ``pages`` are answers to other paths; they are looked at when the server starts.
+    """
 
     def __init__(self, api: Api | None = None, options: ServerOptions | None = None) -> None:
         self.api = api or Api()
         self.options = options or ServerOptions()
         self.faults = Faults(self.api, self)
+        self.pages: dict[str, Handler] = {}
         self._handlers = Handlers(
             self.api, self.faults, self.options.tokens, self.options.bookmark_every
         )
@@ -67,7 +75,7 @@ class Server:
     def url(self) -> str:
         """Where the server is reached."""
         scheme = "http" if self.options.tls is None else "https"
-        return f"{scheme}://{self.options.host}:{self._port}"
+        return f"{scheme}://{self.options.host}:{self._port}{self.options.base_path}"
 
     @property
     def asked(self) -> tuple[Asked, ...]:
@@ -78,8 +86,11 @@ class Server:
         """Listen."""
         admin = Admin(self.api, self.faults)
         app = web.Application(middlewares=[self._freezing], client_max_size=1 << 30)
-        app.router.add_route("*", "/faults/{what:.*}", admin.handle)
-        app.router.add_route("*", "/{path:.*}", self._handlers.handle)
+        base = self.options.base_path
+        app.router.add_route("*", base + "/faults/{what:.*}", admin.handle)
+        for path, answer in self.pages.items():
+            app.router.add_get(base + path, answer)
+        app.router.add_route("*", base + "/{path:.*}", self._handlers.handle)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -100,19 +111,21 @@ class Server:
             await self._runner.cleanup()
             self._runner = None
 
-    def kubeconfig(self, token: str = "", ca_file: str = "") -> dict[str, Any]:
+    def kubeconfig(
+        self, token: str = "", ca_file: str = "", name: str = "apiserver"
+    ) -> dict[str, Any]:
         """A kubeconfig with which clients find the server; JSON is YAML enough for them."""
         cluster: dict[str, str] = {"server": self.url}
         if ca_file:
             cluster["certificate-authority"] = ca_file
-        context = {"cluster": "apiserver", "user": "user", "namespace": "default"}
+        context = {"cluster": name, "user": name, "namespace": "default"}
         return {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "apiserver", "cluster": cluster}],
-            "users": [{"name": "user", "user": {"token": token} if token else {}}],
-            "contexts": [{"name": "apiserver", "context": context}],
-            "current-context": "apiserver",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token} if token else {}}],
+            "contexts": [{"name": name, "context": context}],
+            "current-context": name,
         }
 
     def freeze(self, spare: object = None) -> None:

@@ -36,6 +36,14 @@ def invalid_value(field: str, value: object, detail: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {shown}: {detail}", field)
 
 
+def unsupported(field: str, value: object, supported: Sequence[str]) -> Cause:
+    """A field whose value is none of those there are."""
+    shown, listed = (msgspec.json.encode(each).decode() for each in (value, list(supported)))
+    words = listed.strip("[]").replace(",", ", ")
+    message = f"Unsupported value: {shown}: supported values: {words}"
+    return Cause("FieldValueNotSupported", message, field)
+
+
 def forbidden_value(field: str, detail: str) -> Cause:
     """A field that may not be set, or not be changed."""
     return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from podwall.lab.apiserver.resources import Resource
-from podwall.lab.apiserver.status import Cause, forbidden_value, invalid_value, required
+from podwall.lab.apiserver.status import (
+    Cause,
+    forbidden_value,
+    invalid_value,
+    required,
+    unsupported,
+)
 from podwall.lab.apiserver.store import Object
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -37,6 +43,8 @@ _KEY_WORDS = (
     "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
     "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_PORT_WORDS = "must be between 1 and 65535, inclusive"
 _CIDR_WORDS = "must be a valid CIDR value, (e.g. 10.9.8.7/8 or 2001:db8::/64)"
 _POD_SPEC_WORDS = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
@@ -135,12 +143,39 @@ def _specific(resource: Resource, spec: dict[str, Any]) -> Iterator[Cause]:
         yield from _policy_section(spec.get("ingress"), "spec.ingress", "from")
         yield from _policy_section(spec.get("egress"), "spec.egress", "to")
     elif resource.kind == "Pod":
-        if not spec.get("containers"):
-            yield required("spec.containers")
-        for index, container in enumerate(spec.get("containers") or []):
-            for field in ("name", "image"):
-                if not container.get(field):
-                    yield required(f"spec.containers[{index}].{field}")
+        yield from _pod_spec(spec, "spec")
+    elif resource.group == "apps":
+        yield from _workload(spec)
+
+
+def _pod_spec(spec: dict[str, Any], path: str) -> Iterator[Cause]:
+    if not spec.get("containers"):
+        yield required(f"{path}.containers")
+    for index, container in enumerate(spec.get("containers") or []):
+        where = f"{path}.containers[{index}]"
+        for field in ("name", "image"):
+            if not container.get(field):
+                yield required(f"{where}.{field}")
+        for at, port in enumerate(container.get("ports") or []):
+            number = port.get("containerPort")
+            if not isinstance(number, int):
+                yield required(f"{where}.ports[{at}].containerPort")
+            elif not 1 <= number <= 65535:
+                yield invalid_value(f"{where}.ports[{at}].containerPort", number, _PORT_WORDS)
+            if port.get("protocol", "TCP") not in _PROTOCOLS:
+                yield unsupported(f"{where}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
+
+
+def _workload(spec: dict[str, Any]) -> Iterator[Cause]:
+    template = spec.get("template") or {}
+    wanted = (spec.get("selector") or {}).get("matchLabels") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if not spec.get("selector"):
+        yield required("spec.selector")
+    elif not wanted.items() <= labels.items():
+        words = "`selector` does not match template `labels`"
+        yield invalid_value("spec.template.metadata.labels", labels, words)
+    yield from _pod_spec(template.get("spec") or {}, "spec.template.spec")
 
 
 def _policy_section(rules: object, path: str, peers: str) -> Iterator[Cause]:
@@ -158,7 +193,7 @@ def _policy_section(rules: object, path: str, peers: str) -> Iterator[Cause]:
 def _port(port: dict[str, Any], path: str) -> Iterator[Cause]:
     number, end = port.get("port"), port.get("endPort")
     if isinstance(number, int) and not 1 <= number <= 65535:
-        yield invalid_value(f"{path}.port", number, "must be between 1 and 65535, inclusive")
+        yield invalid_value(f"{path}.port", number, _PORT_WORDS)
     if end is None:
         return
     if number is None:
