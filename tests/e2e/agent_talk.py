@@ -75,6 +75,14 @@ class Agent:
         """Wait until it wrote something, or found on start that there is nothing to write."""
         return self.hear(lambda said: said["what"] == "applied" and said["cause"] == cause)
 
+    def is_silent(self, seconds: float) -> bool:
+        """Whether it says nothing for so long; what it says is lost."""
+        try:
+            self._said.get(timeout=seconds)
+        except queue.Empty:
+            return True
+        return False
+
     def kill(self) -> None:
         """``kill -9``; what it started goes on."""
         # What was started is the program that brought it into the namespaces of the lab.

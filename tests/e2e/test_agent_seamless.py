@@ -9,6 +9,8 @@ import random
 import re
 import select
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from podwall.manifest import load
 from podwall.model.net import Family
 from tests.builders import TCP, UDP
 from tests.e2e.agent_talk import PATIENCE, running_agent
-from tests.e2e.seamless import Drizzle, address_of, by_change, node_runner, open_socket
+from tests.e2e.seamless import Drizzle, address_of, by_change, node_prefix, node_runner, open_socket
 from tests.e2e.test_seamless_kills import ALLOWED, DENIED, cluster, pod
 
 pytestmark = pytest.mark.kernel
@@ -88,6 +90,29 @@ def saves(lab: Lab) -> tuple[str, list[int]]:
     rules = [line for line in lines if not line.startswith("#")]
     counters = [int(each) for line in rules for each in re.findall(r"^\[(\d+):", line)]
     return "\n".join(re.sub(r"\[\d+:\d+\]", "", line) for line in rules), counters
+
+
+@contextlib.contextmanager
+def xtables_lock(lab: Lab) -> Iterator[None]:
+    """Hold the lock of legacy iptables, as a program does that is at work."""
+    words = ["flock", "/run/xtables.lock", "sh", "-c", "echo locked; read line"]
+    holder = subprocess.Popen(
+        [*node_prefix(lab, NODE), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    with holder:
+        assert holder.stdout.readline() == "locked\n"
+        yield
+        holder.stdin.close()
+
+
+def until_it_runs(lab: Lab, program: str) -> None:
+    """Wait until a program runs in the lab."""
+    deadline = time.monotonic() + PATIENCE
+    while node_runner(lab, NODE).run(["pgrep", "-f", f"^{program}"]).status:
+        assert time.monotonic() < deadline, f"{program} was never started"
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -173,6 +198,32 @@ def test_kill_9_at_any_instant_breaks_no_connection_and_opens_nothing(
     with running_agent(lab, NODE, mode.value, lock) as agent:
         agent.tell(cluster(side))
         assert agent.hear_apply("sync")["steps"] == 0
+
+
+def test_a_batch_that_outlives_its_agent_is_not_committed_over_what_the_next_one_wrote(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """In legacy mode a batch waits for the xtables lock, also when nobody waits for it any more."""
+    lock, legacy = tmp_path / "lock", Mode.LEGACY.value
+    try:
+        with contextlib.ExitStack() as stack:
+            agent = stack.enter_context(running_agent(lab, NODE, legacy, lock))
+            agent.tell(cluster("left"))
+            agent.hear_apply("sync")
+            with xtables_lock(lab):
+                agent.tell(cluster("right"))
+                until_it_runs(lab, "iptables-legacy-restore")
+                agent.kill()
+                heir = stack.enter_context(running_agent(lab, NODE, legacy, lock))
+                heir.tell(cluster("left"))
+                assert heir.is_silent(1.5), "it did not wait for the batch that was left behind"
+            assert heir.hear_apply("sync")["steps"] > 0
+            heir.end()
+        with running_agent(lab, NODE, legacy, lock) as agent:
+            agent.tell(cluster("left"))
+            assert agent.hear_apply("sync")["steps"] == 0
+    finally:
+        _clean(lab)
 
 
 def test_a_change_of_mode_refuses_nothing_and_opens_nothing(
