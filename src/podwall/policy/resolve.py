@@ -174,35 +174,49 @@ def _endpoints(
     by_namespace: dict[str, list[Policy]] = {}
     for policy in snapshot.policies.values():
         by_namespace.setdefault(policy.key.namespace, []).append(policy)
-    shared: dict[_Identity, EndpointPolicy] = {}
+    maker = EndpointMaker(refused)
+    return tuple(
+        maker.endpoint(pod, snapshot.owned_addresses(pod), by_namespace.get(pod.key.namespace, ()))
+        for pod in local
+    )
 
-    def endpoint_policy(
-        direction: Direction, selecting: Iterable[Policy], pod: Pod
+
+class EndpointMaker:
+    """Says what policies mean for single pods; pods with the same policies share one value.
+
+    ``refused`` names policies that isolate and allow nothing (S10). Between two pods no policy may
+    change.
+    """
+
+    def __init__(self, refused: frozenset[PolicyKey]) -> None:
+        self._refused = refused
+        self._shared: dict[_Identity, EndpointPolicy] = {}
+
+    def endpoint(
+        self, pod: Pod, addresses: tuple[Address, ...], policies: Iterable[Policy]
+    ) -> Endpoint:
+        """``pod`` with the addresses that it owns, under ``policies``: those of its namespace.
+
+        The policies are sorted by key, as those of a snapshot are.
+        """
+        selecting = [policy for policy in policies if policy.subject.matches(pod.labels)]
+        return Endpoint(
+            key=pod.key,
+            addresses=addresses,
+            ingress=self._policy(Direction.INGRESS, selecting, pod),
+            egress=self._policy(Direction.EGRESS, selecting, pod),
+        )
+
+    def _policy(
+        self, direction: Direction, selecting: Iterable[Policy], pod: Pod
     ) -> EndpointPolicy | None:
         isolating = [policy for policy in selecting if direction in policy.isolates]
         if not isolating:
             return None
         identity = _identity(direction, isolating, pod)
-        if identity not in shared:
-            shared[identity] = _endpoint_policy(snapshot, identity, refused)
-        return shared[identity]
-
-    endpoints = []
-    for pod in local:
-        selecting = [
-            policy
-            for policy in by_namespace.get(pod.key.namespace, ())
-            if policy.subject.matches(pod.labels)
-        ]
-        endpoints.append(
-            Endpoint(
-                key=pod.key,
-                addresses=snapshot.owned_addresses(pod),
-                ingress=endpoint_policy(Direction.INGRESS, selecting, pod),
-                egress=endpoint_policy(Direction.EGRESS, selecting, pod),
-            )
-        )
-    return tuple(endpoints)
+        if identity not in self._shared:
+            self._shared[identity] = _endpoint_policy(identity, isolating, self._refused)
+        return self._shared[identity]
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -246,14 +260,14 @@ def number_of(pod: Pod, port: NamedPort) -> int | None:
 
 
 def _endpoint_policy(
-    snapshot: Snapshot, identity: _Identity, refused: frozenset[PolicyKey]
+    identity: _Identity, isolating: Iterable[Policy], refused: frozenset[PolicyKey]
 ) -> EndpointPolicy:
     numbers = dict(identity.numbers)
     rules = tuple(
         _allow_rule(rule, numbers)
-        for key in identity.policies
-        if key not in refused
-        for rule in snapshot.policies[key].rules(identity.direction)
+        for policy in isolating
+        if policy.key not in refused
+        for rule in policy.rules(identity.direction)
     )
     return EndpointPolicy(identity.direction, (Tier(identity.policies, rules),))
 
@@ -318,12 +332,13 @@ def _pod_addresses(snapshot: Snapshot, index: PodIndex, peers: Peers) -> Iterabl
     inside = (
         address
         for address in (snapshot.owners if peers.blocks else ())
-        if any(_holds(block, address) for block in peers.blocks)
+        if any(holds(block, address) for block in peers.blocks)
     )
     return index.addresses(peers.pods).union(inside)
 
 
-def _holds(block: IPBlock, address: Address) -> bool:
+def holds(block: IPBlock, address: Address) -> bool:
+    """Whether ``block`` means ``address`` (S25)."""
     return address in block.cidr and not any(address in each for each in block.excepts)
 
 
@@ -332,8 +347,15 @@ def _port_members(
 ) -> frozenset[PortMember]:
     """Where the names lead at pods: an address that no known pod has gives them no number (S37)."""
     return frozenset(
-        (address, name.protocol, number)
+        (address, protocol, number)
         for address in addresses
-        for name in names
-        if (number := number_of(snapshot.pods[snapshot.owners[address]], name)) is not None
+        for protocol, number in named_ports(snapshot.pods[snapshot.owners[address]], names)
     )
+
+
+def named_ports(pod: Pod, names: Iterable[NamedPort]) -> Iterator[tuple[Protocol, int]]:
+    """What the names stand for on ``pod``; those that resolve nowhere are left out (S37)."""
+    for name in names:
+        number = number_of(pod, name)
+        if number is not None:
+            yield name.protocol, number

@@ -8,7 +8,10 @@ which no pod is isolated gets the fixed chains only (S29).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+import msgspec
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.net import Cidr, Family
@@ -18,9 +21,17 @@ from podwall.policy.resolve import EndpointPolicy, ResolvedNode, policies_of, re
 from podwall.ruleset import names
 from podwall.ruleset.comments import rule_comment
 from podwall.ruleset.dispatch import Dispatch, DispatchEntry, lower
-from podwall.ruleset.ir import Chain, FamilyRules, IPSet, Ruleset, SetRole, SetType
+from podwall.ruleset.ir import (
+    AddressPort,
+    FamilyRules,
+    IPSet,
+    Member,
+    Ruleset,
+    SetRole,
+    SetType,
+)
 from podwall.ruleset.names import Namer
-from podwall.ruleset.profile import ProfileCompiler
+from podwall.ruleset.profile import PeerSet, Profile, ProfileCompiler
 from podwall.ruleset.roots import deny_chain, root_chains
 
 CUT_TIMEOUT = 86400
@@ -55,21 +66,20 @@ def compile_ruleset(node: ResolvedNode, settings: Settings = Settings()) -> Rule
 def _compile_family(
     family: Family, node: ResolvedNode, settings: Settings, namer: Namer
 ) -> FamilyRules:
-    compiler = ProfileCompiler(family, node, namer)
+    compiler = ProfileCompiler(family, namer)
     present = [
         endpoint
         for endpoint in node.endpoints
         if any(address.family is family for address in endpoint.addresses)
     ]
     profiles = {policy: compiler.compile_profile(policy) for policy in policies_of(present)}
-    roots = root_chains(family, settings)
     guarded = guarded_cidrs(family, settings, node.pod_cidrs)
-    chains: dict[str, Chain] = {
+    fixed = fixed_rules(family, settings)
+    chains = {
         chain.name: chain
         for chain in (
-            deny_chain(family, settings),
-            *roots.values(),
-            *profiles.values(),
+            *fixed.chains.values(),
+            *(profile.chain for profile in profiles.values()),
             *(
                 chain
                 for direction in Direction
@@ -77,16 +87,46 @@ def _compile_family(
             ),
         )
     }
-    sets = dict(compiler.sets)
-    if settings.cut_connections:
-        cut = _cut_set(family)
-        sets[cut.name] = cut
+    peer_sets = {each.ipset.name: each for profile in profiles.values() for each in profile.sets}
+    sets = [*fixed.sets.values(), *(_filled(each, node) for each in peer_sets.values())]
     return FamilyRules(
         family=family,
-        sets={name: sets[name] for name in sorted(sets)},
+        sets={each.name: each for each in sorted(sets, key=lambda each: each.name)},
         chains={name: chains[name] for name in sorted(chains)},
+        hooks=fixed.hooks,
+    )
+
+
+def fixed_rules(family: Family, settings: Settings) -> FamilyRules:
+    """What a family needs whatever policies say: the chains of the hooks, and how to deny."""
+    roots = root_chains(family, settings)
+    cut = _cut_set(family)
+    return FamilyRules(
+        family=family,
+        sets={cut.name: cut} if settings.cut_connections else {},
+        chains={each.name: each for each in (deny_chain(family, settings), *roots.values())},
         hooks={hook: chain.name for hook, chain in roots.items()},
     )
+
+
+def _filled(peer_set: PeerSet, node: ResolvedNode) -> IPSet:
+    """A set with its members, from what is known of the pods."""
+    ipset, peers = peer_set.ipset, peer_set.peers
+    members: Iterable[Member]
+    match ipset.role:
+        case SetRole.PEERS:
+            members = (each for each in node.pod_members[peers.pods] if each.family is ipset.family)
+        case SetRole.NAMED_PORTS:
+            members = (
+                AddressPort(address, protocol, number)
+                for address, protocol, number in node.port_members[peers, peer_set.names]
+                if address.family is ipset.family
+            )
+        case SetRole.BLOCKS | SetRole.CUT:
+            return ipset
+        case _:
+            assert_never(ipset.role)
+    return msgspec.structs.replace(ipset, members=frozenset(members))
 
 
 def guarded_cidrs(
@@ -102,7 +142,7 @@ def _dispatch(
     family: Family,
     direction: Direction,
     node: ResolvedNode,
-    profiles: Mapping[EndpointPolicy, Chain],
+    profiles: Mapping[EndpointPolicy, Profile],
     guarded: tuple[Cidr, ...],
 ) -> Dispatch:
     """Where each known address leads in one direction; guarded ranges need all of them."""
@@ -113,12 +153,12 @@ def _dispatch(
     }
     for endpoint in node.endpoints:
         policy = endpoint.policy(direction)
-        chain = None if policy is None else profiles.get(policy)
+        profile = None if policy is None else profiles.get(policy)
         for address in endpoint.addresses:
             if address.family is family:
                 entries[address] = DispatchEntry(
                     address,
-                    None if chain is None else chain.name,
+                    None if profile is None else profile.chain.name,
                     f"pod {endpoint.key}",
                 )
     return Dispatch(direction, family, tuple(entries.values()), guarded)

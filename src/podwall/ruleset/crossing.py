@@ -16,7 +16,7 @@ may be refused for that while, though both states allow them; those that stand f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 
 from podwall.model.net import Address, Cidr
 from podwall.model.policy import Direction
@@ -56,39 +56,34 @@ def used_sets(chains: Chains) -> dict[str, frozenset[Direction]]:
 class Crossing:
     """Tells for one family which of the members that change cross another change.
 
-    ``changes`` are the members that sets gain or lose, by name of the set; only sets that rules in
-    the kernel name matter.
+    Args:
+        everything: all members cross, since what chains mean cannot be told or changes under their
+            names.
+        moved: the addresses that dispatch leads elsewhere, by direction.
+        uses: whose peers a set holds, by name, for the sets that rules name afterwards.
+        joining: the addresses that become or cease to be members of sets of sources, as far as
+            rules in the kernel name these sets.
+        isolated: the addresses that lead to a profile, before or afterwards, by direction.
     """
 
     def __init__(
         self,
-        observed: ObservedFamily,
-        desired: FamilyRules,
-        changes: Iterable[tuple[IPSet, frozenset[Member]]],
+        everything: bool,
+        moved: Mapping[Direction, Set[Address]],
+        uses: Mapping[str, frozenset[Direction]],
+        joining: Iterable[Address],
+        isolated: Mapping[Direction, Container[Address]],
     ) -> None:
-        old = dict(observed.chains)
-        new: Chains = {name: chain.rules for name, chain in desired.chains.items()}
-        before_uses, after_uses = used_sets(old), used_sets(new)
-        self._uses = {
-            name: directions | before_uses.get(name, frozenset())
-            for name, directions in after_uses.items()
-        }
-        self._everything = _is_rebuilt(old, new)
-        before, after = _Profiles(old), _Profiles(new)
-        self._moved = {each: before.differences(after, each) for each in Direction}
-        self._everything |= before.guarded != after.guarded
-        self._changed: dict[Direction, set[Address]] = {each: set() for each in Direction}
-        for ipset, members in changes:
-            for direction in self._uses.get(ipset.name, ()):
-                self._changed[direction].update(filter(None, map(_address_of, members)))
-        isolated = {each: before.isolated(each) | after.isolated(each) for each in Direction}
+        self._everything = everything
+        self._moved = moved
+        self._uses = uses
         # Who is in sets of ingress is judged as a source, so its own egress profile counts.
-        self._sources = self._changed[Direction.INGRESS] & isolated[Direction.EGRESS]
+        self._sources = {each for each in joining if each in isolated[Direction.EGRESS]}
         self._targets = isolated[Direction.INGRESS]
 
     def crosses(self, ipset: IPSet, member: Member) -> bool:
         """Whether ``member`` must leave first, or join last."""
-        address = _address_of(member)
+        address = address_of(member)
         if address is None or ipset.role not in _HELD_BY_ADDRESS:
             return False
         return self._everything or any(
@@ -98,12 +93,49 @@ class Crossing:
     def _crosses(self, peer: Address, direction: Direction) -> bool:
         """Whether a change crosses that of ``peer`` in the sets of ``direction``."""
         opposite = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
-        if peer in self._moved[opposite] or self._moved[direction] - {peer}:
+        if peer in self._moved[opposite] or _others(self._moved[direction], peer):
             return True
         # Memberships of both ends: it is enough that one of the two waits.
         if direction is Direction.INGRESS or peer not in self._targets:
             return False
-        return bool(self._sources - {peer})
+        return _others(self._sources, peer)
+
+
+def _others(addresses: Set[Address], one: Address) -> bool:
+    """Whether there is any other address than ``one``."""
+    return len(addresses) > (one in addresses)
+
+
+def compare(
+    observed: ObservedFamily,
+    desired: FamilyRules,
+    changes: Iterable[tuple[IPSet, frozenset[Member]]],
+) -> Crossing:
+    """What crosses on the way from ``observed`` to ``desired``.
+
+    ``changes`` are the members that sets gain or lose, of those sets that rules in the kernel name.
+    """
+    old = dict(observed.chains)
+    new: Chains = {name: chain.rules for name, chain in desired.chains.items()}
+    before_uses, after_uses = used_sets(old), used_sets(new)
+    uses = {
+        name: directions | before_uses.get(name, frozenset())
+        for name, directions in after_uses.items()
+    }
+    before, after = _Profiles(old), _Profiles(new)
+    return Crossing(
+        everything=_is_rebuilt(old, new) or before.guarded != after.guarded,
+        moved={each: before.differences(after, each) for each in Direction},
+        uses=uses,
+        joining={
+            address
+            for ipset, members in changes
+            if Direction.INGRESS in uses.get(ipset.name, ())
+            for address in map(address_of, members)
+            if address is not None
+        },
+        isolated={each: before.isolated(each) | after.isolated(each) for each in Direction},
+    )
 
 
 class _Profiles:
@@ -157,7 +189,8 @@ def _is_rebuilt(old: Chains, new: Chains) -> bool:
     return False
 
 
-def _address_of(member: Member) -> Address | None:
+def address_of(member: Member) -> Address | None:
+    """The address that a member is about; ``None`` for a block."""
     match member:
         case Address():
             return member

@@ -13,7 +13,7 @@ that no policy isolates need a rule that lets them go. Outside, only isolated po
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -30,6 +30,8 @@ STRIDE = 4
 
 MAX_DEPTH = 8
 """Levels after which a chain lists all that is left: nf_tables refuses jumps deeper than 16."""
+
+_CLOSED = Rule(Goto(names.DENY_CHAIN), (), "no known pod has this address")
 
 
 class DispatchEntry(msgspec.Struct, frozen=True):
@@ -54,51 +56,90 @@ def pod_end(direction: Direction) -> End:
     return End.DST if direction is Direction.INGRESS else End.SRC
 
 
-def lower(dispatch: Dispatch) -> tuple[Chain, ...]:
-    """Write a dispatch as a tree of chains; ``names.dispatch_chain(direction)`` is its root."""
-    return tuple(_Tree(dispatch).chains())
+class Subtree(msgspec.Struct, frozen=True):
+    """The chains under a block, its own first, and what they were made from."""
+
+    content: tuple[object, ...]
+    chains: tuple[Chain, ...]
+
+
+def lower(dispatch: Dispatch, made: dict[str, Subtree] | None = None) -> tuple[Chain, ...]:
+    """Write a dispatch as a tree of chains; ``names.dispatch_chain(direction)`` is its root.
+
+    ``made`` remembers the parts of the tree from call to call: parts whose entries are the same are
+    taken from it, and it is changed to what was made now.
+    """
+    tree = _Tree(dispatch, made or {})
+    chains = tuple(tree.chains())
+    if made is not None:
+        made.clear()
+        made.update(tree.made)
+    return chains
 
 
 class _Tree:
     """The chains of one dispatch, named by the block of addresses that they tell apart."""
 
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, before: Mapping[str, Subtree]) -> None:
         self._dispatch = dispatch
         self._end = pod_end(dispatch.direction)
+        self._before = before
+        self.made: dict[str, Subtree] = {}
 
     def chains(self) -> Iterator[Chain]:
-        ordered = sorted(self._dispatch.entries, key=lambda each: each.address)
+        ordered = sorted(self._dispatch.entries, key=lambda each: each.address.value)
         guarded = sorted(self._dispatch.guarded)
         free = [
             each
             for each in ordered
             if each.chain is not None and not any(each.address in cidr for cidr in guarded)
         ]
-        yield self._chain(None, [self._branch(cidr) for cidr in guarded], free, (), depth=1)
-        yield from self._below(free, (), depth=1)
+        branches = tuple(self._branch(cidr) for cidr in guarded)
+        yield from self._subtree(None, branches, tuple(free), (), depth=1)
         for cidr in guarded:
-            inside = [each for each in ordered if each.address in cidr]
-            closed = (Rule(Goto(names.DENY_CHAIN), (), "no known pod has this address"),)
-            yield self._chain(cidr, (), inside, closed, depth=1)
-            yield from self._below(inside, closed, depth=1)
+            inside = tuple(each for each in ordered if each.address in cidr)
+            yield from self._subtree(cidr, (), inside, (_CLOSED,), depth=1)
 
-    def _below(
-        self, entries: Sequence[DispatchEntry], last: Sequence[Rule], depth: int
-    ) -> Iterator[Chain]:
-        """The chains under one that holds ``entries``; each ends with the rules ``last``."""
-        for block, part in self._split(entries, depth):
-            yield self._chain(block, (), part, last, depth + 1)
-            yield from self._below(part, last, depth + 1)
+    def _subtree(
+        self,
+        block: Cidr | None,
+        first: tuple[Rule, ...],
+        entries: tuple[DispatchEntry, ...],
+        last: tuple[Rule, ...],
+        depth: int,
+    ) -> tuple[Chain, ...]:
+        """The chain of a block, which is ``first``, what tells its entries apart, and ``last``.
 
-    def _rules(self, entries: Sequence[DispatchEntry], depth: int) -> Iterator[Rule]:
-        split = self._split(entries, depth)
-        if split:
-            yield from (self._branch(block) for block, _ in split)
-            return
-        for each in entries:
-            match = MatchAddress(self._end, host_cidr(each.address))
-            target = Return() if each.chain is None else Goto(each.chain)
-            yield Rule(target, (match,))
+        Those of its parts follow, which end in ``last`` as well.
+        """
+        name = names.dispatch_chain(self._dispatch.direction, block)
+        content = (block, first, entries, last, depth)
+        known = self._before.get(name)
+        if known is not None and known.content == content:
+            for each in known.chains:
+                self.made[each.name] = self._before[each.name]
+            return known.chains
+        parts = self._split(entries, depth)
+        where = "" if block is None else f" of {block}"
+        listed = () if parts else entries
+        chain = Chain(
+            name,
+            ChainRole.DISPATCH,
+            (*first, *(self._branch(part) for part, _ in parts), *map(self._leaf, listed), *last),
+            title=f"{self._dispatch.direction.value} dispatch{where}",
+            notes={len(first) + index: each.note for index, each in enumerate(listed)},
+        )
+        below = [
+            chain
+            for part, inside in parts
+            for chain in self._subtree(part, (), inside, last, depth + 1)
+        ]
+        self.made[name] = Subtree(content, (chain, *below))
+        return chain, *below
+
+    def _leaf(self, entry: DispatchEntry) -> Rule:
+        target = Return() if entry.chain is None else Goto(entry.chain)
+        return Rule(target, (MatchAddress(self._end, host_cidr(entry.address)),))
 
     def _branch(self, block: Cidr) -> Rule:
         chain = names.dispatch_chain(self._dispatch.direction, block)
@@ -106,28 +147,9 @@ class _Tree:
         matches = (MatchAddress(self._end, block),) if block.prefix else ()
         return Rule(Goto(chain), matches)
 
-    def _chain(
-        self,
-        block: Cidr | None,
-        first: Sequence[Rule],
-        entries: Sequence[DispatchEntry],
-        last: Sequence[Rule],
-        depth: int,
-    ) -> Chain:
-        """The chain of a block: ``first``, what tells its entries apart, and ``last``."""
-        where = "" if block is None else f" of {block}"
-        listed = () if self._split(entries, depth) else entries
-        return Chain(
-            names.dispatch_chain(self._dispatch.direction, block),
-            ChainRole.DISPATCH,
-            (*first, *self._rules(entries, depth), *last),
-            title=f"{self._dispatch.direction.value} dispatch{where}",
-            notes={len(first) + index: each.note for index, each in enumerate(listed)},
-        )
-
     def _split(
         self, entries: Sequence[DispatchEntry], depth: int
-    ) -> list[tuple[Cidr, list[DispatchEntry]]]:
+    ) -> list[tuple[Cidr, tuple[DispatchEntry, ...]]]:
         """The parts of a chain that is too long to walk; none where it is short enough."""
         if len(entries) <= LEAF_ADDRESSES or depth >= MAX_DEPTH:
             return []
@@ -136,7 +158,7 @@ class _Tree:
         common = bits - differing.bit_length()
         prefix = common - common % STRIDE + STRIDE
         return [
-            (Cidr(self._dispatch.family, network << (bits - prefix), prefix), list(part))
+            (Cidr(self._dispatch.family, network << (bits - prefix), prefix), tuple(part))
             for network, part in itertools.groupby(
                 entries, key=lambda each: each.address.value >> (bits - prefix)
             )

@@ -60,7 +60,10 @@ class Observed(msgspec.Struct, frozen=True):
 
 
 class MemberChange(msgspec.Struct, frozen=True):
-    """Members of one set, in a fixed order; the set's type tells how to write them."""
+    """Members of one set, in a fixed order; the set's type tells how to write them.
+
+    Only the name, type and family of ``set`` count here; its members may be left out.
+    """
 
     set: IPSet
     members: tuple[Member, ...]

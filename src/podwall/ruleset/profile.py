@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from podwall.model.net import Family, PortRange
-from podwall.model.policy import Direction
-from podwall.policy.resolve import AllowRule, EndpointPolicy, Peers, Ports, ResolvedNode
+from podwall.model.policy import Direction, NamedPort
+from podwall.policy.resolve import AllowRule, EndpointPolicy, Peers, Ports
 from podwall.ruleset import names
 from podwall.ruleset.blocks import block_members
 from podwall.ruleset.comments import rule_comment
 from podwall.ruleset.ir import (
     MULTIPORT_SLOTS,
-    AddressPort,
     Chain,
     ChainRole,
     End,
@@ -37,26 +38,46 @@ from podwall.ruleset.ir import (
 from podwall.ruleset.names import Namer
 
 
+class PeerSet(msgspec.Struct, frozen=True):
+    """A set that rules name, and what its members are.
+
+    A set of blocks has its members already. Those of the others follow the pods: ``peers`` says
+    whose addresses belong to it, ``names`` which ports of them where it holds ports.
+    """
+
+    ipset: IPSet
+    peers: Peers
+    names: tuple[NamedPort, ...] = ()
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A chain, and the sets that its rules name, each once."""
+
+    chain: Chain
+    sets: tuple[PeerSet, ...]
+
+
 class ProfileCompiler:
-    """Compiles the profiles of one family and collects the peer sets that their rules name."""
+    """Compiles the profiles of one family."""
 
-    def __init__(self, family: Family, node: ResolvedNode, namer: Namer) -> None:
+    def __init__(self, family: Family, namer: Namer) -> None:
         self._family = family
-        self._node = node
         self._namer = namer
-        self.sets: dict[str, IPSet] = {}
+        self._sets: dict[str, PeerSet] = {}
 
-    def compile_profile(self, policy: EndpointPolicy) -> Chain:
+    def compile_profile(self, policy: EndpointPolicy) -> Profile:
         """The chain of one profile; its name comes from its meaning, equal in both families."""
+        self._sets = {}
         tier = policy.tiers[0]
         title = ", ".join(map(str, tier.isolated_by))
         rules = [rule for each in tier.rules for rule in self._rules(each)]
-        return Chain(
+        chain = Chain(
             name=self._namer.profile_name(policy.direction, tier.isolated_by[0].name, policy),
             role=ChainRole.PROFILE,
             rules=(*rules, Rule(Goto(names.DENY_CHAIN))),
             title=f"{policy.direction.value} of pods isolated by {title}",
         )
+        return Profile(chain, tuple(self._sets.values()))
 
     def _rules(self, rule: AllowRule) -> Iterator[Rule]:
         comment = rule_comment(rule.id)
@@ -84,7 +105,6 @@ class ProfileCompiler:
             yield (MatchSet(blocks.name, (end,)),)
 
     def _pod_set(self, peers: Peers) -> IPSet:
-        members = self._node.pod_members[peers.pods]
         return self._add(
             IPSet(
                 name=self._namer.set_name(
@@ -93,9 +113,9 @@ class ProfileCompiler:
                 type=SetType.HASH_IP,
                 family=self._family,
                 role=SetRole.PEERS,
-                members=frozenset(each for each in members if each.family is self._family),
                 title=" or ".join(map(str, peers.pods)),
-            )
+            ),
+            Peers(pods=peers.pods),
         )
 
     def _block_set(self, peers: Peers) -> IPSet | None:
@@ -114,12 +134,12 @@ class ProfileCompiler:
                 role=SetRole.BLOCKS,
                 members=members,
                 title=" or ".join(map(str, blocks)),
-            )
+            ),
+            Peers(blocks=blocks),
         )
 
     def _named_port_set(self, peers: Peers, ports: Ports) -> IPSet:
         """Pods and their numbers: what is no known pod's address has no named ports (S37)."""
-        members = self._node.port_members[peers, ports.names]
         called = ", ".join(f"{each.protocol.name} {each.name}" for each in ports.names)
         means = "any pod" if peers.everyone else " or ".join(map(str, (*peers.pods, *peers.blocks)))
         return self._add(
@@ -133,17 +153,14 @@ class ProfileCompiler:
                 type=SetType.HASH_IP_PORT,
                 family=self._family,
                 role=SetRole.NAMED_PORTS,
-                members=frozenset(
-                    AddressPort(address, protocol, number)
-                    for address, protocol, number in members
-                    if address.family is self._family
-                ),
                 title=f"{called} of {means}",
-            )
+            ),
+            peers,
+            ports.names,
         )
 
-    def _add(self, ipset: IPSet) -> IPSet:
-        return self.sets.setdefault(ipset.name, ipset)
+    def _add(self, ipset: IPSet, peers: Peers, names: tuple[NamedPort, ...] = ()) -> IPSet:
+        return self._sets.setdefault(ipset.name, PeerSet(ipset, peers, names)).ipset
 
 
 def _port_matches(ports: Ports) -> Iterator[tuple[Match, ...]]:
