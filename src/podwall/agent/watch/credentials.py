@@ -79,9 +79,11 @@ class Access:
         Raises:
             InputError: it cannot be read, or cannot be used.
         """
-        self._read_at = self._clock()
-        self._doubted = False
-        identity, context, seen = await asyncio.to_thread(self._read)
+        try:
+            identity, context, seen = await asyncio.to_thread(self._read)
+        finally:
+            self._read_at = self._clock()
+            self._doubted = False
         self._identity, self.tls, self._seen = identity, context, seen
         self.base_url = identity.server.rstrip("/")
         self.proxy, self.server_name = identity.proxy, identity.server_name
