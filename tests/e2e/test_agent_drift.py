@@ -163,6 +163,14 @@ DAMAGES: dict[str, tuple[Callable[[Node], object], str]] = {
         lambda node: node.bench.ipset("create PW4-p-foreign-x hash:ip"),
         "set PW4-p-foreign-x is not wanted",
     ),
+    "a set of ours of a strange type appears": (
+        lambda node: node.bench.ipset("create PW6-p-odd-x bitmap:port range 0-9"),
+        "podwall never made this: destroy PW6-p-odd-x",
+    ),
+    "a strange member is added": (
+        lambda node: node.bench.ipset(f"add {node.blocks} 203.0.113.0/24"),
+        "held 203.0.113.0/24",
+    ),
     "the table is rewritten": (_rewrite_the_table, "chains are gone (IPv4)"),
 }
 

@@ -10,6 +10,7 @@ not part of it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 
@@ -43,10 +44,10 @@ class Prints(msgspec.Struct, frozen=True):
 def set_texts(text: str) -> dict[str, str]:
     """The part of ``ipset save`` about each set of ours: the line that creates it, and members."""
     headers = list(_HEADER.finditer(text))
-    ends = [each.start() for each in headers[1:]] + [len(text)]
+    starts = [*(each.start() for each in headers), len(text)]
     return {
-        name: text[header.start() : end]
-        for header, end in zip(headers, ends, strict=True)
+        name: text[start:end]
+        for header, (start, end) in zip(headers, itertools.pairwise(starts), strict=True)
         if (name := our_set(header[0]))
     }
 

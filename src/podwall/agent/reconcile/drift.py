@@ -65,13 +65,19 @@ class Checker:
     def __init__(self) -> None:
         self._prints = Prints({}, {})
         self._right: Mapping[str, IPSet] = {}
-        self._seen_right = False
+        self._writes: int | None = None
 
-    def same(self, seen: Look) -> bool:
-        """Whether the kernel looks as it did when it was last found right."""
-        return self._seen_right and seen.prints == self._prints
+    def same(self, seen: Look, writes: int) -> bool:
+        """Whether the kernel looks as it did when it was last found right, and should still.
 
-    def compare(self, dataplane: KernelDataPlane, seen: Look, ruleset: Ruleset) -> Drift | None:
+        ``writes`` counts what podwall itself wrote. It is not enough that nothing looks different:
+        somebody may have put back what was there before.
+        """
+        return self._writes == writes and seen.prints == self._prints
+
+    def compare(
+        self, dataplane: KernelDataPlane, seen: Look, writes: int, ruleset: Ruleset
+    ) -> Drift | None:
         """What differs from ``ruleset``; nothing if the kernel is right."""
         desired = for_families(ruleset, dataplane.families)
         wanted = {name: each for half in desired.families for name, each in half.sets.items()}
@@ -86,9 +92,9 @@ class Checker:
         observed = dataplane.interpret(seen.saved, known)
         plan = diff(observed, desired)
         if not plan and not dataplane.repairs:
-            self._prints, self._right, self._seen_right = seen.prints, wanted, True
+            self._prints, self._right, self._writes = seen.prints, wanted, writes
             return None
-        self._seen_right = False
+        self._writes = None
         everything = not any(half.chains or half.hooks for half in (observed.v4, observed.v6))
         return Drift(
             describe_drift(plan, observed, dataplane.repairs, seen.saved),

@@ -167,8 +167,9 @@ class Keeper:
         if self.live is None or self.dataplane is None or self._retry_at is not None:
             return
         drift = None
-        if not self._checker.same(seen):
-            drift = self._checker.compare(self.dataplane, seen, self.live.ruleset())
+        if not self._checker.same(seen, self.writes):
+            ruleset = self.live.ruleset()
+            drift = self._checker.compare(self.dataplane, seen, self.writes, ruleset)
         now = self._clock()
         pause = max(self._options.check_every, (now - began) / self._options.check_share)
         self._check_at = now + pause
