@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from podwall.agent.answers import LiveDiff, LiveExplanation
+from podwall.agent.excerpt import excerpt
 from podwall.agent.explaining import View, explain_live
 from podwall.agent.reconcile.picture import Picture
 from podwall.dataplane.apply import count_changes, for_families
@@ -58,7 +59,7 @@ def explain_connection(
     view = View(
         picture.node,
         picture.settings,
-        live.state.snapshot(),
+        excerpt(live.state, (source, target)),
         live.ruleset(),
         live.refused,
         picture.observe(),
@@ -70,23 +71,19 @@ def explain_connection(
 def isolated_here(
     picture: Picture, policies: Iterable[PolicyKey]
 ) -> dict[PolicyKey, tuple[PodKey, ...]]:
-    """The first pods of this node that each policy selects; none without a full picture."""
+    """The pods of this node that each policy selects; policies that are gone are left out."""
     if picture.live is None:
         return {}
-    snapshot = picture.live.state.snapshot()
-    here = [
-        pod
-        for pod in snapshot.pods.values()
-        if pod.node == picture.node and snapshot.owned_addresses(pod)
-    ]
-    found = {key: snapshot.policies[key] for key in policies if key in snapshot.policies}
+    state = picture.live.state
+    found = [policy for policy in map(state.policy, policies) if policy is not None]
+    here = [pod for pod in state.pods() if pod.node == picture.node and state.owned(pod.key)]
     return {
-        key: tuple(
+        policy.key: tuple(
             pod.key
             for pod in here
-            if pod.key.namespace == key.namespace and policy.subject.matches(pod.labels)
+            if pod.key.namespace == policy.key.namespace and policy.subject.matches(pod.labels)
         )
-        for key, policy in found.items()
+        for policy in found
     }
 
 

@@ -27,7 +27,7 @@ from podwall.model.net import Address, Family
 from podwall.model.policy import Direction, PolicyKey
 from podwall.model.settings import Settings
 from podwall.policy.decision import DirectionDecision
-from podwall.ruleset.ir import FamilyRules, IPSet, Member, Ruleset
+from podwall.ruleset.ir import FamilyRules, IPSet, Member, Ruleset, SetRole
 from podwall.ruleset.journey import StopTrace
 from podwall.ruleset.plan import Observed, ObservedFamily
 from podwall.ruleset.simulate import TraceStep
@@ -156,7 +156,12 @@ def _stop(evidence: _Evidence, explanation: Explanation, stop: StopTrace) -> Liv
         hook=stop.stop.hook.value,
         verdict=stop.trace.verdict.value,
         steps=tuple(evidence.step(each) for each in stop.trace.steps),
-        sets=tuple(evidence.set(each, holds, flow) for each, holds in explanation.sets_of(stop)),
+        sets=tuple(
+            evidence.set(each, holds, flow)
+            for each, holds in explanation.sets_of(stop)
+            # What is in a set of connections that were cut comes and goes by itself.
+            if each.role is not SetRole.CUT
+        ),
     )
 
 
@@ -201,9 +206,8 @@ class _Evidence:
     def set(self, ipset: IPSet, holds: bool, flow: Flow) -> LiveSet:
         """A set that is asked on the way."""
         observed = self._observed.sets.get(ipset.name)
-        # What is in a set of connections that were cut comes and goes by itself.
-        members = None if observed is None or ipset.timeout else observed.members
-        programmed = observed is not None and (members is None or members == ipset.members)
+        members = None if observed is None else observed.members
+        programmed = members == ipset.members
         if not programmed:
             self._note(f"set {ipset.name} {'; '.join(_differences(ipset, members, flow))}")
         return LiveSet(
@@ -213,7 +217,7 @@ class _Evidence:
             members=len(ipset.members),
             holds=holds,
             programmed=programmed,
-            kernel_members=None if observed is None else len(observed.members),
+            kernel_members=None if members is None else len(members),
         )
 
     def _counted(self, step: TraceStep) -> CountedRule | None:

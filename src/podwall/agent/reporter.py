@@ -42,41 +42,48 @@ class Reporter:
         self._on_problem = on_problem
         self._on_sync = on_sync
         self._failures = 0
+        self._repair: Applied | None = None
 
     def applied(self, applied: Applied) -> None:
         """One line for each apply, with its reason."""
-        report, latencies = applied.report, applied.latencies
         self._metrics.applied(applied)
         self._failures = 0
-        waited = f"; {_waited(latencies)}" if latencies else ""
-        log.info(
-            "%s (reason: %s%s)",
-            report,
-            applied.reason,
-            waited,
-            extra={
-                "fields": {
-                    "cause": applied.cause.value,
-                    "reason": applied.reason,
-                    "seconds": round(report.seconds, 6),
-                    "rules_added": report.rules_added,
-                    "rules_removed": report.rules_removed,
-                    "members_added": report.members_added,
-                    "members_removed": report.members_removed,
-                    "events": len(latencies),
-                    "slowest_event_seconds": round(max(latencies, default=0.0), 6),
-                }
-            },
-        )
+        if applied.cause is Cause.DRIFT:
+            # What it was comes next, and how often it was so before.
+            self._repair = applied
+            return
+        self._tell(logging.INFO, applied, applied.reason)
         if applied.cause is Cause.SYNC:
             self._on_sync()
 
     def drifted(self, text: str, count: int) -> None:
         """One line for each repair, fewer for a rival that does the same again and again."""
         self._metrics.drifted()
-        if worth_telling(count):
-            again = f" (for the {count}th time in a row)" if count > 1 else ""
-            log.warning("somebody else changed what is ours, it is repaired: %s%s", text, again)
+        repair, self._repair = self._repair, None
+        if not worth_telling(count):
+            return
+        again = f", for the {count}th time in a row" if count > 1 else ""
+        reason = f"somebody else changed what is ours{again}: {text}"
+        if repair is None:
+            log.warning("repaired (reason: %s)", reason)
+        else:
+            self._tell(logging.WARNING, repair, reason)
+
+    def _tell(self, level: int, applied: Applied, reason: str) -> None:
+        report, latencies = applied.report, applied.latencies
+        waited = f"; {_waited(latencies)}" if latencies else ""
+        fields = {
+            "cause": applied.cause.value,
+            "reason": reason,
+            "seconds": round(report.seconds, 6),
+            "rules_added": report.rules_added,
+            "rules_removed": report.rules_removed,
+            "members_added": report.members_added,
+            "members_removed": report.members_removed,
+            "events": len(latencies),
+            "slowest_event_seconds": round(max(latencies, default=0.0), 6),
+        }
+        log.log(level, "%s (reason: %s%s)", report, reason, waited, extra={"fields": fields})
 
     def cut(self, report: CutReport) -> None:
         """One line where connections were cut."""

@@ -33,6 +33,7 @@ from podwall.agent.status import ObjectProblem
 from podwall.agent.watch.client import ApiClient
 from podwall.agent.watch.credentials import Access, load_access
 from podwall.agent.watch.reflector import reflectors
+from podwall.agent.watchlog import WatchLog
 from podwall.agent.web import Web
 from podwall.cluster.events import ObjectKey
 from podwall.dataplane.command import SystemRunner
@@ -133,7 +134,8 @@ class Agent:
             stack.callback(self._stop_reconciler)
             log.info("%s", self._greeting())
             failed = self._loop.create_future()
-            parts = [each.run() for each in self._reflectors] + [self._pulse.run()]
+            parts = [each.run() for each in self._reflectors]
+            parts += [self._pulse.run(), WatchLog(self._reflectors).run()]
             if config.events:
                 parts.append(self._events.run())
             tasks = [asyncio.create_task(_watched(each, failed)) for each in parts]

@@ -101,11 +101,12 @@ def explain(args: argparse.Namespace) -> Status:
 
 
 def _explain_live(args: argparse.Namespace) -> Status:
-    for name in ("files", "nodes", "ipv6", "dual_stack", *options.SWITCHES):
-        if getattr(args, name) not in (None, False, [], DenyAction.DROP.value):
+    if args.files:
+        raise InputError(f"--live asks the agent and reads no manifests: leave out {args.files[0]}")
+    for name in ("nodes", "ipv6", "dual_stack", *options.SWITCHES):
+        if getattr(args, name) not in (None, False, DenyAction.DROP.value):
             raise InputError(
-                f"{name.replace('_', '-')}: with --live the agent says what there is and how it "
-                "is enforced"
+                f"--live asks the agent, which knows its own: leave out --{name.replace('_', '-')}"
             )
     return agent_ask.explain(args)
 

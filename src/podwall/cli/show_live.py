@@ -114,12 +114,11 @@ def _target(step: LiveStep) -> str:
 
 
 def _set_text(each: LiveSet) -> Text:
-    kernel = (
-        "not in the kernel"
-        if each.kernel_members is None
-        else (f"{each.kernel_members} in the kernel")
-    )
+    count = "1 member" if each.members == 1 else f"{each.members} members"
     answer = "holds it" if each.holds else "does not hold it"
-    text = Text(f"    set {each.name} ({each.title}): ", "dim")
-    text.append(f"{answer}; {each.members} members, {kernel}", "dim" if each.programmed else "red")
+    text = Text(f"    set {each.name} ({each.title}; {count}): {answer}", "dim")
+    if each.kernel_members is None:
+        text.append("   not in the kernel", "bold red")
+    elif not each.programmed:
+        text.append(f"   differs in the kernel, {each.kernel_members} there", "bold red")
     return text

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from podwall.agent.status import AgentStatus, Applied, KernelStatus
@@ -24,10 +22,8 @@ def show_status(console: Console, status: AgentStatus, now: float) -> None:
     console.print(Text.assemble(f"podwall {status.version} on node {status.node}: ", ready))
     for each in status.why_not:
         console.print(Text(f"  {each}", style="bold red"))
-    table = _table(2)
     for name, text in _facts(status, now):
-        table.add_row(name, text)
-    console.print(table)
+        console.print(Text.assemble(f"  {name:<12}", text))
     _show_watches(console, status, now)
     _show_problems(console, status, now)
 
@@ -80,7 +76,7 @@ def _kernel(kernel: KernelStatus, now: float) -> Text:
         f"; {what}" if what else "",
     )
     if kernel.error:
-        text.append(f"\n{kernel.error}", "bold red")
+        text.append(f"\n{'':14}{kernel.error}", "bold red")
     return text
 
 
@@ -90,37 +86,30 @@ def _apply(applied: Applied, now: float) -> str:
 
 
 def _show_watches(console: Console, status: AgentStatus, now: float) -> None:
-    table = _table(6)
+    console.print("\nWatches")
     for each in status.watches:
         state = ("connected", "green") if each.connected else ("DISCONNECTED", "bold red")
-        table.add_row(
-            each.kind,
-            Text(f"{each.objects} known"),
-            Text(*state),
-            Text(f"{age(now - each.since)}" if each.since else ""),
-            Text(f"{_count(each.restarts, 'restart')}, {_count(each.relists, 'relist')}"),
-            Text(each.error, style="red"),
+        console.print(
+            Text.assemble(
+                f"  {each.kind:<14}{each.objects:>7} known, ",
+                state,
+                f" for {age(now - each.since)}, {_count(each.restarts, 'restart')}, "
+                f"{_count(each.relists, 'relist')}",
+                (f": {each.error}" if each.error else "", "red"),
+            )
         )
-    console.print("\nWatches")
-    console.print(table)
 
 
 def _show_problems(console: Console, status: AgentStatus, now: float) -> None:
     if not status.problems:
-        console.print("\nEverything is enforced as it is written.")
+        if status.ready:
+            console.print("\nEverything is enforced as it is written.")
         return
     console.print(Text("\nNot enforced as written", style="bold red"))
     for each in status.problems[:MOST_PROBLEMS]:
         console.print(Text(f"  {each.kind} {each.name}: {each.text} (for {age(now - each.since)})"))
     if len(status.problems) > MOST_PROBLEMS:
         console.print(f"  and {len(status.problems) - MOST_PROBLEMS} more; -o json has them all")
-
-
-def _table(columns: int) -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, show_edge=False)
-    for _ in range(columns):
-        table.add_column(overflow="fold")
-    return table
 
 
 def _since(at: float, now: float) -> str:

@@ -113,6 +113,10 @@ class ClusterState:
         """A pod as it is now, if there is one."""
         return self._pods.get(key)
 
+    def namespace(self, name: str) -> Namespace | None:
+        """A namespace as it is now, if there is one."""
+        return self._namespaces.get(name)
+
     def policy(self, key: PolicyKey) -> Policy | None:
         """A policy as it is now, if there is one."""
         return self._policies.get(key)
