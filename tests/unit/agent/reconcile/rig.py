@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-
-import msgspec
 
 from podwall.agent.reconcile.drift import look
 from podwall.agent.reconcile.inbox import Arrival
@@ -15,6 +15,7 @@ from podwall.cluster import events
 from podwall.cluster.events import ClusterObject, Event, Kind, ObjectKey, Remaining
 from podwall.cluster.snapshot import Snapshot
 from podwall.cluster.state import key_of
+from podwall.dataplane.command import DEFAULT_TIMEOUT, Completed
 from podwall.dataplane.conntrack import CutReport
 from podwall.dataplane.iptables.mode import Mode
 from podwall.dataplane.kernel import KernelDataPlane
@@ -88,11 +89,29 @@ def listing(snapshot: Snapshot) -> list[Event]:
     ]
 
 
+class SharedKernel(MemoryKernel):
+    """A kernel that several threads may use at once, as they may a real one."""
+
+    def __init__(self, plain: Mode) -> None:
+        super().__init__(plain)
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | bytes | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Completed:
+        with self._lock:
+            return super().run(argv, input=input, timeout=timeout)
+
+
 class Rig:
     """What a test holds in its hands."""
 
     def __init__(self, directory: Path, mode: Mode = Mode.NFT, settings: Settings = Settings()):
-        self.kernel = MemoryKernel(mode)
+        self.kernel = SharedKernel(mode)
         self.mode = mode
         self.settings = settings
         self.seen = Notebook()
@@ -166,7 +185,3 @@ def _event(given: Event | ClusterObject) -> Event:
     if isinstance(given, Pod | Namespace | Node | Policy):
         return events.Applied(given)
     return given
-
-
-def relabelled(pod: Pod, **labels: str) -> Pod:
-    return msgspec.structs.replace(pod, labels=labels)
