@@ -86,7 +86,8 @@ def _script() -> Iterator[str]:
     for name in ("setpriv", "env"):
         yield from _bind(_which(name), f"{_ENTER}/{name}")
     # Without the names of protocols ipset understands no member that has a port.
-    yield from _bind("/etc/protocols", "/etc/protocols")
+    for name in ("/etc/protocols", "/etc/passwd"):
+        yield from _bind(name, name)
     yield from _bind("/dev/null", "/dev/null")
     yield f"mkdir {INSIDE}/proc && mount --rbind /proc {INSIDE}/proc"
     yield from _mounts_of_the_host()
