@@ -75,6 +75,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
+        self._events = 0
         self._changed = threading.Condition()
         self._closed = False
 
@@ -83,6 +84,7 @@ class Inbox:
         with self._changed:
             if not self._closed:
                 self._items.append(item)
+                self._events += isinstance(item, Arrival)
                 self._changed.notify()
             return not self._closed
 
@@ -92,9 +94,7 @@ class Inbox:
             self._changed.wait_for(lambda: self._items or self._closed, timeout)
             if self._closed:
                 return None
-            items = list(self._items)
-            self._items.clear()
-            return items
+            return self._all()
 
     def close(self) -> None:
         """Let the taker end; what still waits is handed out by :meth:`rest`."""
@@ -105,9 +105,18 @@ class Inbox:
     def rest(self) -> list[Item]:
         """What nobody took before the end."""
         with self._changed:
-            items = list(self._items)
-            self._items.clear()
-            return items
+            return self._all()
+
+    @property
+    def events(self) -> int:
+        """How many events wait."""
+        return self._events
+
+    def _all(self) -> list[Item]:
+        items = list(self._items)
+        self._items.clear()
+        self._events = 0
+        return items
 
     def __len__(self) -> int:
         return len(self._items)

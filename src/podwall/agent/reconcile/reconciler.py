@@ -139,7 +139,7 @@ class Reconciler:
 
     def waiting(self) -> int:
         """Events that were taken in and are not enforced yet."""
-        return len(self._inbox) + self._busy + self._keeper.waiting
+        return self._inbox.events + self._busy + self._keeper.waiting
 
     def objects(self) -> dict[str, int]:
         """How much is known of the cluster, by kind."""

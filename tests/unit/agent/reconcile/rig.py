@@ -100,7 +100,7 @@ class SharedKernel(MemoryKernel):
         self,
         argv: Sequence[str],
         *,
-        input: str | bytes | None = None,
+        input: str | bytes | None = None,  # noqa: A002
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Completed:
         with self._lock:
