@@ -41,6 +41,7 @@ class Intake:
         self._kind = kind
         self._feed = feed
         self._complained: set[ObjectKey] = set()
+        self._met_nameless = False
 
     def put(self, raw: msgspec.Raw, received: float) -> Reading:
         """Hand on an object that is there."""
@@ -68,9 +69,12 @@ class Intake:
         self.objects = len(keys)
         self._feed.take(Remaining(self._kind, frozenset(keys)), received)
         for key in self._complained - keys:
-            self._settle(key)
+            if not (self._met_nameless and key == NAMELESS[self._kind]):
+                self._settle(key)
+        self._met_nameless = False
 
     def _complain(self, reading: Reading) -> None:
+        self._met_nameless |= reading.key is None
         key = reading.key or NAMELESS[self._kind]
         if reading.problems:
             self._complained.add(key)

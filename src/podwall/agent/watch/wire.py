@@ -36,6 +36,7 @@ from podwall.model.decode import (
     escaped,
 )
 from podwall.model.objects import Pod
+from podwall.model.policy import Policy
 
 INITIAL_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark that ends the list at the beginning of a watch."""
@@ -246,12 +247,9 @@ def _read_head(kind: Kind, raw: bytes | msgspec.Raw, error: Exception) -> Readin
     except _UNREADABLE:
         return Reading(None, None, (problem,))
     names = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid}
-    # No mapping for a spec: such a policy closes both directions.
-    rest = _read_data(kind, {"metadata": names, "spec": "unreadable"})
-    return Reading(
-        rest.key,
-        rest.value if kind is Kind.POLICY else None,
-        (problem, *rest.problems),
-        meta.resourceVersion or "",
-        rest.uid,
-    )
+    # A spec that is no mapping: such a policy closes both directions.
+    rest = _read_data(kind, {"metadata": names, "spec": ""})
+    value = None
+    if isinstance(rest.value, Policy):
+        value = msgspec.structs.replace(rest.value, problems=(str(problem),))
+    return Reading(rest.key, value, (problem,), meta.resourceVersion or "", rest.uid)
