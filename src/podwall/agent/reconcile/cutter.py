@@ -2,8 +2,9 @@
 
 Judging goes over the host's connections, so it is done beside the reconciler, in a thread of its
 own, and what is asked for while it is at work is done together afterwards. Only connections with an
-end whose policies, peers or addresses changed are judged. When it is asked all the time it takes
-breaks, each a multiple of what the last round took.
+end whose policies, peers or addresses changed are judged. A round takes some 50 ms, and as long as
+there are few of them each begins at once. Whoever asks all the time uses up the time that is saved
+for that, and from then on gets a fixed share of one processor.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from podwall.agent.reconcile.bucket import TokenBucket
 from podwall.agent.reconcile.ledger import Ledger
 from podwall.agent.reconcile.observer import Observer
 from podwall.agent.reconcile.options import ReconcileOptions
@@ -24,6 +26,9 @@ from podwall.errors import KernelError
 from podwall.model.flow import Flow
 from podwall.model.net import Address
 from podwall.ruleset.ir import Ruleset
+
+SAVED = 1.0
+"""Seconds of work that are done without a break, after some time without any."""
 
 LONGEST_BREAK = 5.0
 """Seconds that a request waits at most because of earlier ones."""
@@ -92,13 +97,12 @@ class Cutter:
             self._changed.notify()
 
     def _run(self) -> None:
+        bucket = TokenBucket(self._options.cut_share, SAVED, self._clock)
         while (asked := self._wait()) != frozenset():
             start = self._clock()
             pause = self._round(asked)
-            if pause is None:
-                took = self._clock() - start
-                pause = min(LONGEST_BREAK, took / self._options.cut_share - took)
-            self._stopped.wait(pause)
+            bucket.spend(self._clock() - start)
+            self._stopped.wait(min(LONGEST_BREAK, bucket.delay(0)) if pause is None else pause)
 
     def _wait(self) -> Among:
         """What was asked for; nothing at the end."""

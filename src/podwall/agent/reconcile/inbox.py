@@ -2,7 +2,7 @@
 
 Any thread puts things in and goes on; the reconciler takes all there is at once. While it is busy
 things pile up, so the next batch is larger: that is all the coalescing there is, and a single event
-never waits for company. Only load that goes on is slowed down, by a token bucket.
+never waits for company.
 """
 
 from __future__ import annotations
@@ -120,29 +120,3 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._items)
-
-
-class TokenBucket:
-    """``burst`` tokens at first, and ``rate`` more each second up to that number."""
-
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._tokens = float(burst)
-        self._filled = clock()
-
-    def spend(self) -> None:
-        """Take a token, on credit if need be."""
-        self._fill()
-        self._tokens -= 1
-
-    def delay(self) -> float:
-        """Seconds until there is a token; 0 if there is one."""
-        self._fill()
-        return max(0.0, (1 - self._tokens) / self._rate)
-
-    def _fill(self) -> None:
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now

@@ -158,7 +158,8 @@ class Keeper:
         late = () if cause is Cause.SYNC else tuple(done - each.received for each in waiting)
         self._applied(cause, reason, report, late)
         self._check_at = done + min(SOON, self._options.check_every)
-        if report.steps or cause is Cause.SYNC:
+        if report.steps or cause is not Cause.DRIFT:
+            # What failed may have been written all the same, so a retry judges in any case.
             self.judge(None)
         return True
 

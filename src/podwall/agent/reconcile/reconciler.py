@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar, assert_never
 
+from podwall.agent.reconcile.bucket import TokenBucket
 from podwall.agent.reconcile.cutter import Basis, Cutter
 from podwall.agent.reconcile.drift import Look, look
 from podwall.agent.reconcile.inbox import (
@@ -22,7 +23,6 @@ from podwall.agent.reconcile.inbox import (
     Item,
     Looked,
     Question,
-    TokenBucket,
 )
 from podwall.agent.reconcile.keeper import Keeper, OpenDataPlane
 from podwall.agent.reconcile.observer import Observer

@@ -1,4 +1,4 @@
-"""What waits for the reconciler, and how long it may make it wait."""
+"""What waits for the reconciler's thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from podwall.agent.reconcile.inbox import Arrival, Inbox, Question, TokenBucket
+from podwall.agent.reconcile.inbox import Arrival, Inbox, Question
 from podwall.agent.reconcile.picture import Picture
 from podwall.cluster.events import Kind, Remaining
 from podwall.errors import KernelError
@@ -62,20 +62,3 @@ def test_a_question_that_nobody_wants_answered_is_not_asked() -> None:
     questions[0].put(PICTURE)
     questions[1].refuse()
     assert all(each.answer.cancelled() for each in questions)
-
-
-def test_a_burst_is_not_slowed_down_and_load_that_goes_on_is() -> None:
-    now = [0.0]
-    bucket = TokenBucket(10, 3, lambda: now[0])
-    for _ in range(2):
-        bucket.spend()
-        assert bucket.delay() == 0
-    bucket.spend()
-    assert bucket.delay() == pytest.approx(0.1)
-    now[0] += 0.1
-    assert bucket.delay() == pytest.approx(0)
-    now[0] += 100
-    for _ in range(3):
-        assert bucket.delay() == 0
-        bucket.spend()
-    assert bucket.delay() == pytest.approx(0.1)
