@@ -95,14 +95,27 @@ def _service(thing: Object) -> None:
         port.setdefault("targetPort", port.get("port"))
 
 
-def _deployment(thing: Object) -> None:
+def _replicated(thing: Object) -> None:
     spec = thing.setdefault("spec", {})
     spec.setdefault("replicas", 1)
     _pod(_section(spec, "template"))
 
 
+def _deployment(thing: Object) -> None:
+    _replicated(thing)
+    thing["spec"].setdefault("strategy", {"type": "RollingUpdate"})
+
+
+def _stateful_set(thing: Object) -> None:
+    _replicated(thing)
+    thing["spec"].setdefault("updateStrategy", {"type": "RollingUpdate"})
+    thing["spec"].setdefault("podManagementPolicy", "OrderedReady")
+
+
 def _daemon_set(thing: Object) -> None:
-    _pod(_section(thing.setdefault("spec", {}), "template"))
+    spec = thing.setdefault("spec", {})
+    _pod(_section(spec, "template"))
+    spec.setdefault("updateStrategy", {"type": "RollingUpdate"})
 
 
 _DEFAULTS: Mapping[str, Callable[[Object], None]] = {
@@ -111,7 +124,7 @@ _DEFAULTS: Mapping[str, Callable[[Object], None]] = {
     "NetworkPolicy": _network_policy,
     "Service": _service,
     "Deployment": _deployment,
-    "StatefulSet": _deployment,
-    "ReplicaSet": _deployment,
+    "StatefulSet": _stateful_set,
+    "ReplicaSet": _replicated,
     "DaemonSet": _daemon_set,
 }

@@ -20,6 +20,7 @@ VERSION: dict[str, Any] = {
     "compiler": "",
     "platform": "linux/amd64",
 }
+_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
@@ -99,8 +100,8 @@ def resources(name: str) -> dict[str, Any]:
                     "name": f"{each.plural}/{subresource}",
                     "singularName": "",
                     "namespaced": each.namespaced,
-                    "kind": _kind(each, subresource),
                     "verbs": _verbs(subresource),
+                    **_foreign_kind(each, subresource),
                 }
             )
     version = f"{name}/{GROUPS[name]}" if name else GROUPS[name]
@@ -139,8 +140,10 @@ def _of(group_name: str) -> list[Resource]:
     return [each for each in RESOURCES if each.group == group_name]
 
 
-def _kind(resource: Resource, subresource: str) -> str:
-    return "Binding" if subresource == "binding" else resource.kind
+def _foreign_kind(resource: Resource, subresource: str) -> dict[str, str]:
+    if subresource == "scale":
+        return _SCALE
+    return {"kind": "Binding" if subresource == "binding" else resource.kind}
 
 
 def _verbs(subresource: str) -> list[str]:
@@ -149,14 +152,15 @@ def _verbs(subresource: str) -> list[str]:
     )
 
 
-def _gvk(resource: Resource, kind: str) -> dict[str, str]:
-    return {"group": resource.group, "version": resource.version, "kind": kind}
+def _gvk(resource: Resource, subresource: str = "") -> dict[str, str]:
+    own = {"group": resource.group, "version": resource.version}
+    return {**own, **_foreign_kind(resource, subresource)}
 
 
 def _aggregated_resource(each: Resource) -> dict[str, Any]:
     return {
         "resource": each.plural,
-        "responseKind": _gvk(each, each.kind),
+        "responseKind": _gvk(each),
         "scope": "Namespaced" if each.namespaced else "Cluster",
         "singularResource": each.singular,
         "verbs": list(VERBS),
@@ -165,7 +169,7 @@ def _aggregated_resource(each: Resource) -> dict[str, Any]:
         "subresources": [
             {
                 "subresource": name,
-                "responseKind": _gvk(each, _kind(each, name)),
+                "responseKind": _gvk(each, name),
                 "verbs": _verbs(name),
             }
             for name in each.subresources
@@ -212,5 +216,5 @@ def _openapi_patch(each: Resource) -> dict[str, Any]:
         ],
         "responses": {"200": {"description": "OK"}},
         "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": _gvk(each, each.kind),
+        "x-kubernetes-group-version-kind": _gvk(each),
     }

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import yaml
 from aiohttp import web
+from multidict import CIMultiDict
 
 from podwall.lab.apiserver import discovery, forms, listing, protobuf, status
 from podwall.lab.apiserver.api import Api, Deletion
 from podwall.lab.apiserver.faults import Faults
+from podwall.lab.apiserver.fields import unknown_fields
 from podwall.lab.apiserver.resources import Resource, Target, parse_path
+from podwall.lab.apiserver.scales import read_scale, write_scale
 from podwall.lab.apiserver.store import Stored
 from podwall.lab.apiserver.watching import Watch
 
@@ -84,6 +88,8 @@ class Handlers:
         )
         if answer := await self._in_trouble(request, verb, target.resource.plural):
             return answer
+        if target.subresource == "scale":
+            return await self._scale(request, target, verb)
         return await self._verbs[verb](self, request, target)
 
     async def _in_trouble(
@@ -171,28 +177,37 @@ class Handlers:
             faults.closed(watch)
         return response
 
+    async def _scale(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
+        if verb == "get":
+            return web.json_response(read_scale(self._api, target))
+        body, dry_run = await _body(request), _dry_run(request)
+        patch = verb == "patch"
+        return web.json_response(write_scale(self._api, target, body, patch=patch, dry_run=dry_run))
+
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        thing = await _body(request)
+        thing, warnings = _known_fields(request, target, await _body(request))
         outcome = self._api.create(target, thing, _dry_run(request))
         if target.subresource == "binding":
             return web.json_response(_success(), status=201)
-        return self._answer(request, target.resource, outcome.version, 201)
+        return self._answer(request, target.resource, outcome.version, 201, warnings)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
-        outcome = self._api.update(target, await _body(request), _dry_run(request))
-        return self._answer(request, target.resource, outcome.version)
+        thing, warnings = _known_fields(request, target, await _body(request))
+        outcome = self._api.update(target, thing, _dry_run(request))
+        return self._answer(request, target.resource, outcome.version, warnings=warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        patch, warnings = _known_fields(request, target, await _body(request))
         outcome = self._api.patch(
             target,
-            await _body(request),
+            patch,
             request.content_type,
             manager=request.query.get("fieldManager", ""),
             force=request.query.get("force") == "true",
             dry_run=_dry_run(request),
         )
         code = 201 if outcome.created else 200
-        return self._answer(request, target.resource, outcome.version, code)
+        return self._answer(request, target.resource, outcome.version, code, warnings)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         version, gone = self._api.delete(target, await _deletion(request))
@@ -217,10 +232,16 @@ class Handlers:
         )
 
     def _answer(
-        self, request: web.Request, resource: Resource, version: Stored, code: int = 200
+        self,
+        request: web.Request,
+        resource: Resource,
+        version: Stored,
+        code: int = 200,
+        warnings: Sequence[str] = (),
     ) -> web.Response:
         body = forms.one(resource, version, _form(request)) + b"\n"
-        return web.Response(body=body, status=code, content_type=JSON)
+        headers = CIMultiDict(("Warning", f"299 - {json.dumps(each)}") for each in warnings)
+        return web.Response(body=body, status=code, content_type=JSON, headers=headers)
 
     _verbs: Mapping[
         str, Callable[[Handlers, web.Request, Target], Awaitable[web.StreamResponse]]
@@ -292,6 +313,25 @@ async def _body(request: web.Request) -> Any:
         return yaml.safe_load(data)
     except yaml.YAMLError as error:
         raise status.bad_request(f"error decoding YAML: {error}") from error
+
+
+def _known_fields(request: web.Request, target: Target, body: Any) -> tuple[Any, list[str]]:
+    """``body`` without the fields that its kind does not have, and what to say of these.
+
+    Raises:
+        ApiError: there are such fields, and the client wants them to be an error.
+    """
+    if not isinstance(body, dict) or target.subresource == "binding":
+        return body, []
+    validation = request.query.get("fieldValidation", "Warn")
+    words = [f'unknown field "{each}"' for each in unknown_fields(target.resource, body)]
+    if words and validation == "Strict":
+        kind, version = target.resource.kind, target.resource.version
+        raise status.bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {kind}: '
+            f"strict decoding error: {', '.join(words)}"
+        )
+    return body, words if validation == "Warn" else []
 
 
 async def _deletion(request: web.Request) -> Deletion:

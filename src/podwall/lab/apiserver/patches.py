@@ -113,7 +113,7 @@ def json_patch(target: Object, operations: object) -> Object:
     for operation in operations:
         try:
             _operate(holder, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
+        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
             raise ApiError(
                 422,
                 "Invalid",

@@ -1,18 +1,50 @@
-"""Bodies in protobuf, as far as ``kubectl create`` sends them: objects that are mostly metadata.
+"""Bodies in protobuf, as far as ``kubectl create`` sends them: simple objects.
 
-Only requests are read; answers are always JSON, which every client accepts.
+Only requests are read; answers are always JSON, which every client accepts. A message is described
+by the numbers of the fields that are read; the others are passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 from podwall.lab.apiserver.store import Object
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+
 _MAGIC = b"k8s\x00"
-# Field numbers of the maps of text that an object of a kind has next to its metadata.
-_MAPS: dict[str, dict[int, str]] = {"Namespace": {}, "ServiceAccount": {}, "ConfigMap": {2: "data"}}
+_TEXT, _NUMBER, _MAP = "text", "number", "map"
+
+_Message: TypeAlias = "Mapping[int, tuple[str, _Shape]]"
+_Shape: TypeAlias = "str | _Message | list[str | _Message]"
+
+_METADATA: _Message = {
+    1: ("name", _TEXT),
+    2: ("generateName", _TEXT),
+    3: ("namespace", _TEXT),
+    11: ("labels", _MAP),
+    12: ("annotations", _MAP),
+}
+_CONTAINER: _Message = {
+    1: ("name", _TEXT),
+    2: ("image", _TEXT),
+    3: ("command", [_TEXT]),
+    4: ("args", [_TEXT]),
+    6: ("ports", [{1: ("name", _TEXT), 3: ("containerPort", _NUMBER), 4: ("protocol", _TEXT)}]),
+}
+_TEMPLATE: _Message = {1: ("metadata", _METADATA), 2: ("spec", {2: ("containers", [_CONTAINER])})}
+_DEPLOYMENT: _Message = {
+    1: ("replicas", _NUMBER),
+    2: ("selector", {1: ("matchLabels", _MAP)}),
+    3: ("template", _TEMPLATE),
+}
+_KINDS: Mapping[str, _Message] = {
+    "Namespace": {},
+    "ServiceAccount": {},
+    "ConfigMap": {2: ("data", _MAP)},
+    "Deployment": {2: ("spec", _DEPLOYMENT)},
+}
 
 
 def decode(data: bytes) -> Object:
@@ -24,44 +56,58 @@ def decode(data: bytes) -> Object:
     if not data.startswith(_MAGIC):
         raise ValueError("it does not begin as a protobuf object does")
     envelope = dict(_fields(data[len(_MAGIC) :]))
-    type_meta = dict(_fields(envelope[1]))
-    kind = type_meta[2].decode()
-    if kind not in _MAPS:
+    type_meta = dict(_fields(_bytes(envelope[1])))
+    kind = _bytes(type_meta[2]).decode()
+    if kind not in _KINDS:
         raise ValueError(f"a {kind} is not read")
-    thing: Object = {"kind": kind, "apiVersion": type_meta[1].decode(), "metadata": {}}
-    for number, value in _fields(envelope[2]):
-        if number == 1:
-            thing["metadata"] = _metadata(value)
-        elif name := _MAPS[kind].get(number):
-            _enter(thing.setdefault(name, {}), value)
-    return thing
+    message = {1: ("metadata", _METADATA), **_KINDS[kind]}
+    read = _decode(_bytes(envelope[2]), message)
+    return {"kind": kind, "apiVersion": _bytes(type_meta[1]).decode(), "metadata": {}, **read}
 
 
-def _metadata(data: bytes) -> Object:
-    metadata: Object = {}
-    texts = {1: "name", 2: "generateName", 3: "namespace"}
-    maps = {11: "labels", 12: "annotations"}
+def _decode(data: bytes, message: _Message) -> Object:
+    """The fields of a message; like in JSON, empty text is left out."""
+    found: Object = {}
     for number, value in _fields(data):
-        if number in texts:
-            metadata[texts[number]] = value.decode()
-        elif number in maps:
-            _enter(metadata.setdefault(maps[number], {}), value)
-    return {name: value for name, value in metadata.items() if value}
+        if number not in message:
+            continue
+        name, shape = message[number]
+        if isinstance(shape, list):
+            found.setdefault(name, []).append(_value(value, shape[0]))
+        elif shape == _MAP:
+            entry = dict(_fields(_bytes(value)))
+            key = _bytes(entry.get(1, b"")).decode()
+            found.setdefault(name, {})[key] = _bytes(entry.get(2, b"")).decode()
+        elif value != b"":
+            found[name] = _value(value, shape)
+    return found
 
 
-def _enter(mapping: dict[str, str], data: bytes) -> None:
-    entry = dict(_fields(data))
-    mapping[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
+def _value(value: bytes | int, shape: str | _Message) -> Any:
+    if shape == _NUMBER:
+        if isinstance(value, bytes):
+            raise ValueError("expected a number")
+        return value
+    if isinstance(shape, str):
+        return _bytes(value).decode()
+    return _decode(_bytes(value), shape)
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length-delimited fields of a message; numbers are passed over."""
+def _bytes(value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("expected bytes")
+    return value
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """The fields of a message that are numbers or have a length."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
         match tag & 7:
             case 0:
-                _, at = _varint(data, at)
+                value, at = _varint(data, at)
+                yield tag >> 3, value
             case 1:
                 at += 8
             case 2:

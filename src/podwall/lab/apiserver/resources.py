@@ -160,7 +160,7 @@ def _workload(plural: str, kind: str, short: str) -> Resource:
         kind,
         short_names=(short,),
         categories=("all",),
-        subresources=("status",),
+        subresources=("status",) if kind == "DaemonSet" else ("status", "scale"),
         counts_generations=True,
         merge_keys={**_META, **_PODLIKE},
     )

@@ -218,6 +218,14 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("Available", _number("availableReplicas")),
         _AGE,
     ),
+    "ReplicaSet": (
+        _NAME,
+        Column("Desired", lambda thing: _spec(thing).get("replicas", 1)),
+        Column("Current", _number("replicas")),
+        Column("Ready", _number("readyReplicas")),
+        _AGE,
+    ),
+    "StatefulSet": (_NAME, Column("Ready", _replicas), _AGE),
     "DaemonSet": (
         _NAME,
         Column("Desired", _number("desiredNumberScheduled")),

@@ -19,6 +19,7 @@ from podwall.lab.apiserver.resources import BY_KIND, EVENTS, NODES, PODS, Resour
 from podwall.lab.apiserver.store import Change
 from podwall.lab.cluster.revisions import (
     APPS,
+    REVISION,
     REVISION_HASH,
     count,
     created,
@@ -100,9 +101,19 @@ class Workloads:
         spec, metadata = thing["spec"], thing["metadata"]
         sets = self._owned(REPLICA_SETS, metadata["namespace"], "Deployment", metadata["name"])
         current = next((each for each in sets if same_template(each, thing)), None)
+        newest = max((revision_of(each) for each in sets), default=0)
         if current is None:
-            revision = 1 + max((revision_of(each) for each in sets), default=0)
-            self._create(thing, REPLICA_SETS, replica_set_of(thing, revision))
+            self._create(thing, REPLICA_SETS, replica_set_of(thing, newest + 1))
+            return
+        if revision_of(current) < newest:
+            # An earlier template is wanted again.
+            current["metadata"].setdefault("annotations", {})[REVISION] = str(newest + 1)
+            self._api.update(_target(REPLICA_SETS, current), current)
+            return
+        annotations = metadata.setdefault("annotations", {})
+        if annotations.get(REVISION) != (number := str(revision_of(current))):
+            annotations[REVISION] = number
+            self._api.update(_target(DEPLOYMENTS, thing), thing)
             return
         wanted = spec.get("replicas", 1)
         self._scale(current, wanted)
