@@ -33,7 +33,7 @@ _IPV4 = int(IPv4Address("10.128.0.0"))
 _IPV6 = int(IPv6Address("fd00:10:128::"))
 _PODS_PER_NODE_RANGE = 256
 
-_PORTS: dict[str, list[tuple[str, int]]] = {
+PORTS: dict[str, list[tuple[str, int]]] = {
     "web": [("http", 8080), ("metrics", 9090)],
     "api": [("http", 8000), ("grpc", 9000), ("metrics", 9090)],
     "worker": [("metrics", 9090)],
@@ -133,7 +133,7 @@ def _pods(shape: ClusterShape, workloads: list[Workload], rng: random.Random) ->
 def _pod(workload: Workload, index: int, node: str, addresses: list[str]) -> Object:
     ports = [
         {"name": name, "containerPort": number, "protocol": "TCP"}
-        for name, number in _PORTS[workload.tier]
+        for name, number in PORTS[workload.tier]
     ]
     labels = workload.labels | {
         "app.kubernetes.io/name": workload.app,
@@ -166,24 +166,17 @@ def _policies(
     shape: ClusterShape, names: list[str], workloads: list[Workload], rng: random.Random
 ) -> Iterator[Object]:
     """A default deny and DNS for every namespace first, then policies for single workloads."""
-    common = [make(name) for name in names for make in (_default_deny, _allow_dns)]
+    common = [make(name) for name in names for make in (default_deny, allow_dns)]
     yield from common[: shape.policies]
-    makers: tuple[Callable[[Workload, random.Random], Object], ...] = (
-        _tier_to_tier,
-        _tier_to_tier,
-        _from_gateway,
-        _to_outside,
-        _named_ports,
-        _port_range,
-    )
     for index in range(shape.policies - len(common)):
         workload = workloads[index * 7919 % len(workloads)]
-        policy = makers[index % len(makers)](workload, rng)
+        policy = POLICY_MAKERS[index % len(POLICY_MAKERS)](workload, rng)
         name = f"{workload.app}-{workload.tier}-{index}"
-        yield _object(name, workload.namespace, policy)
+        yield policy_object(name, workload.namespace, policy)
 
 
-def _object(name: str, namespace: str, spec: Object) -> Object:
+def policy_object(name: str, namespace: str, spec: Object) -> Object:
+    """A NetworkPolicy."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -192,12 +185,14 @@ def _object(name: str, namespace: str, spec: Object) -> Object:
     }
 
 
-def _default_deny(namespace: str) -> Object:
+def default_deny(namespace: str) -> Object:
+    """Nothing in, nothing out."""
     spec: Object = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    return _object("default-deny", namespace, spec)
+    return policy_object("default-deny", namespace, spec)
 
 
-def _allow_dns(namespace: str) -> Object:
+def allow_dns(namespace: str) -> Object:
+    """Everybody may ask the DNS."""
     peer = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": _namespace_name(5)}},
         "podSelector": {"matchLabels": {"tier": "cache"}},
@@ -208,13 +203,13 @@ def _allow_dns(namespace: str) -> Object:
         "policyTypes": ["Egress"],
         "egress": [{"to": [peer], "ports": ports}],
     }
-    return _object("allow-dns", namespace, spec)
+    return policy_object("allow-dns", namespace, spec)
 
 
 def _tier_to_tier(workload: Workload, rng: random.Random) -> Object:
     """Some tiers of the same application may come in, by number."""
     tiers = rng.sample(TIERS, 2)
-    number = _PORTS[workload.tier][0][1]
+    number = PORTS[workload.tier][0][1]
     peer = {
         "podSelector": {
             "matchLabels": {"app": workload.app},
@@ -268,7 +263,7 @@ def _to_outside(workload: Workload, rng: random.Random) -> Object:
 def _named_ports(workload: Workload, rng: random.Random) -> Object:
     """To named ports of another tier, whatever number they have there."""
     tier = rng.choice([each for each in TIERS if each != workload.tier])
-    name = _PORTS[tier][0][0]
+    name = PORTS[tier][0][0]
     peer = {"podSelector": {"matchLabels": {"app": workload.app, "tier": tier}}}
     return {
         "podSelector": {"matchLabels": workload.labels},
@@ -292,6 +287,17 @@ def _port_range(workload: Workload, rng: random.Random) -> Object:
         "policyTypes": ["Ingress"],
         "ingress": [{"from": peers, "ports": ports}],
     }
+
+
+POLICY_MAKERS: tuple[Callable[[Workload, random.Random], Object], ...] = (
+    _tier_to_tier,
+    _tier_to_tier,
+    _from_gateway,
+    _to_outside,
+    _named_ports,
+    _port_range,
+)
+"""What people write for single workloads, as often as they write it."""
 
 
 def parse_arguments() -> ClusterShape:

@@ -106,7 +106,7 @@ class PortRange(msgspec.Struct, frozen=True, order=True, gc=False):
         return str(self.first) if self.first == self.last else f"{self.first}:{self.last}"
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=16384)
 def _address_text(family: Family, value: int) -> str:
     if family is Family.V4:
         return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
@@ -117,7 +117,7 @@ _SLOPPY_IPV4 = re.compile(r"\d{1,20}(?:\.\d{1,20}){3}\Z", re.ASCII)
 _PREFIX = re.compile(r"\d{1,3}\Z", re.ASCII)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=16384)
 def parse_address(text: str) -> Address:
     """Read an IPv4 or IPv6 address.
 
