@@ -34,6 +34,9 @@ from podwall.ruleset.names import Namer
 from podwall.ruleset.profile import PeerSet, Profile, ProfileCompiler
 from podwall.ruleset.roots import deny_chain, root_chains
 
+ELSEWHERE = "a node, or a pod of another node"
+"""What dispatch notes of an address that is known and not one of this node's pods."""
+
 CUT_TIMEOUT = 86400
 """Seconds for which the remains of a cut connection are refused: TCP stacks give up well before."""
 
@@ -147,7 +150,7 @@ def _dispatch(
 ) -> Dispatch:
     """Where each known address leads in one direction; guarded ranges need all of them."""
     entries = {
-        address: DispatchEntry(address, None, "a node, or a pod of another node")
+        address: DispatchEntry(address, None, ELSEWHERE)
         for address in node.known
         if address.family is family
     }

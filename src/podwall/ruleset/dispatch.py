@@ -13,6 +13,7 @@ that no policy isolates need a rule that lets them go. Outside, only isolated po
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -88,17 +89,21 @@ class _Tree:
 
     def chains(self) -> Iterator[Chain]:
         ordered = sorted(self._dispatch.entries, key=lambda each: each.address.value)
-        guarded = sorted(self._dispatch.guarded)
-        free = [
-            each
-            for each in ordered
-            if each.chain is not None and not any(each.address in cidr for cidr in guarded)
-        ]
-        branches = tuple(self._branch(cidr) for cidr in guarded)
-        yield from self._subtree(None, branches, tuple(free), (), depth=1)
-        for cidr in guarded:
-            inside = tuple(each for each in ordered if each.address in cidr)
-            yield from self._subtree(cidr, (), inside, (_CLOSED,), depth=1)
+        values = [each.address.value for each in ordered]
+        free: list[DispatchEntry] = []
+        inside: list[tuple[Cidr, tuple[DispatchEntry, ...]]] = []
+        done = 0
+        for cidr in sorted(self._dispatch.guarded):
+            first, after = bisect_left(values, cidr.first), bisect_right(values, cidr.last)
+            inside.append((cidr, tuple(ordered[first:after])))
+            free += ordered[done:first]
+            done = max(done, after)
+        free += ordered[done:]
+        isolated = tuple(each for each in free if each.chain is not None)
+        branches = tuple(self._branch(cidr) for cidr, _ in inside)
+        yield from self._subtree(None, branches, isolated, (), depth=1)
+        for cidr, entries in inside:
+            yield from self._subtree(cidr, (), entries, (_CLOSED,), depth=1)
 
     def _subtree(
         self,

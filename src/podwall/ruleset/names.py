@@ -16,6 +16,7 @@ Sets                                    Chains
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 
@@ -61,7 +62,8 @@ def readable(text: str, length: int) -> str:
 class Namer:
     """Gives names to contents, and keeps two different contents from sharing one.
 
-    One namer serves one compilation. Asking again for equal content gives the same name.
+    One namer serves one compilation, or one ruleset for as long as it is kept up to date. Asking
+    again for equal content gives the same name.
     """
 
     def __init__(self) -> None:
@@ -75,6 +77,10 @@ class Namer:
     def profile_name(self, direction: Direction, title: str, content: object) -> str:
         """Name of the chain that decides for the pods of a profile."""
         return self._name(f"PW-{direction.value[0]}-", title, content, CHAIN_LIMIT)
+
+    def forget(self, name: str) -> None:
+        """Nothing has ``name`` any more; whatever comes may get it."""
+        self._contents.pop(name, None)
 
     def _name(self, prefix: str, title: str, content: object, limit: int) -> str:
         room = limit - len(prefix) - HASH_LENGTH - 1
@@ -92,6 +98,7 @@ def cut_set(family: Family) -> str:
     return f"PW{family.value}-{_CUT}"
 
 
+@functools.lru_cache(maxsize=4096)
 def dispatch_chain(direction: Direction, block: Cidr | None = None) -> str:
     """Name of the dispatch chain for a block of addresses; without one, that of the direction.
 

@@ -1,31 +1,57 @@
-"""The ruleset of one node, kept up to date event by event."""
+"""The ruleset of one node, kept up to date event by event.
+
+An event says which objects changed, which addresses changed hands and who joined or left the peers
+that the node's policies ask for. From there the change takes its way: pods of this node get other
+endpoints (:mod:`podwall.policy.live`), endpoints other profiles, profiles other sets, and addresses
+are led elsewhere. What the kernel has to be told falls out of that; nothing is ever compared as a
+whole. What the ruleset is at any moment is what :mod:`podwall.ruleset.compile` makes of a snapshot.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from podwall.cluster.dirty import Dirty
 from podwall.cluster.events import Event
 from podwall.cluster.state import ClusterState
-from podwall.model.policy import PolicyKey
+from podwall.model.net import Address, Cidr, Family
+from podwall.model.objects import PodKey
+from podwall.model.policy import Direction, PolicyKey
 from podwall.model.settings import Settings
-from podwall.policy.resolve import policies_of, resolve
-from podwall.ruleset.compile import compile_node
-from podwall.ruleset.diff import diff
-from podwall.ruleset.ir import ChainRole, FamilyRules, Ruleset
+from podwall.policy.live import EndpointChange, LiveEndpoints
+from podwall.policy.resolve import Endpoint
+from podwall.ruleset.compile import ELSEWHERE, guarded_cidrs
+from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.live.change import LiveChange, LiveCounts
-from podwall.ruleset.plan import ChainStep, HookJump, Observed, ObservedFamily, Plan, SetStep
+from podwall.ruleset.live.family import LiveFamily
+from podwall.ruleset.live.profile import LiveProfile
+from podwall.ruleset.planning import make_plan
+
+_NOTHING = Dirty()
 
 
 class LiveNode:
-    """What the kernel of one node shall hold, and what each change of the cluster makes of it."""
+    """What the kernel of one node shall hold, and what each change of the cluster makes of it.
+
+    It takes ``state`` as it is and from then on is the one who applies events to it.
+    """
 
     def __init__(self, state: ClusterState, node: str, settings: Settings = Settings()) -> None:
         self._state = state
         self._node = node
         self._settings = settings
         self._refused: frozenset[PolicyKey] = frozenset()
-        self._ruleset = self._compile(self._refused)
+        self._halves = {each: LiveFamily(each, state, settings) for each in Family}
+        self._endpoints = LiveEndpoints(state, node)
+        self._placed: dict[PodKey, dict[tuple[Family, Direction], LiveProfile]] = {}
+        self._nodes = NodeAddresses(state)
+        self._guarded: tuple[Cidr, ...] = ()
+        self._ruleset: Ruleset | None = None
+        self._guard()
+        self._place(self._endpoints.start())
+        self._lead(self._guarded_addresses())
+        self._settle()
 
     @property
     def state(self) -> ClusterState:
@@ -40,16 +66,14 @@ class LiveNode:
     @property
     def counts(self) -> LiveCounts:
         """The ruleset in numbers."""
-        endpoints = resolve(self._state.snapshot(), self._node, self._refused).endpoints
-        isolating = policies_of(endpoints)
-        halves = self._ruleset.families
+        endpoints = tuple(self._endpoints)
+        isolating = {each for endpoint in endpoints for each in _policies_of(endpoint)}
+        halves = self.ruleset().families
         return LiveCounts(
             pods=len(endpoints),
             isolated_pods=sum(1 for each in endpoints if each.ingress or each.egress),
-            policies=len({key for each in isolating for key in each.tiers[0].isolated_by}),
-            profiles=sum(
-                chain.role is ChainRole.PROFILE for half in halves for chain in half.chains.values()
-            ),
+            policies=len(isolating),
+            profiles=sum(1 for half in self._halves.values() for _ in half.profiles),
             chains=sum(len(half.chains) for half in halves),
             rules=sum(len(chain.rules) for half in halves for chain in half.chains.values()),
             sets=sum(len(half.sets) for half in halves),
@@ -58,11 +82,18 @@ class LiveNode:
 
     def ruleset(self) -> Ruleset:
         """What the node's kernel shall hold now."""
+        if self._ruleset is None:
+            self._ruleset = self._make_ruleset()
         return self._ruleset
 
     def without(self, policies: frozenset[PolicyKey]) -> Ruleset:
-        """What it would hold if ``policies`` were refused as well."""
-        return self._compile(self._refused | policies)
+        """What it would hold if ``policies`` were refused as well; changes nothing."""
+        before = self._refused
+        self._turn(before | policies)
+        ruleset = self._make_ruleset()
+        self._turn(before)
+        self._settle()
+        return ruleset
 
     def apply(self, events: Iterable[Event]) -> LiveChange:
         """Take in events; says what to change in the kernel.
@@ -70,55 +101,180 @@ class LiveNode:
         A policy that was refused and changed is tried again.
         """
         dirty = self._state.apply_all(events)
-        self._refused -= dirty.policies
-        return self._renew(dirty) if dirty else LiveChange()
+        if not dirty:
+            return LiveChange()
+        for half in self._halves.values():
+            half.sets.follow(dirty)
+        refused = self._refused - dirty.policies
+        changes = self._endpoints.update(dirty, refused, frozenset())
+        self._refused = refused
+        addresses = {*self._place(changes), *dirty.addresses, *self._nodes.update(dirty.nodes)}
+        if self._node in dirty.nodes and self._guard():
+            addresses.update(self._guarded_addresses())
+        self._lead(addresses)
+        return self._settle(dirty)
 
     def refuse(self, policies: frozenset[PolicyKey]) -> LiveChange:
         """Reduce ``policies`` to the isolation of their pods: the kernel would not take them."""
-        self._refused |= policies & self._state.snapshot().policies.keys()
-        return self._renew(Dirty())
+        known = {each for each in policies if self._state.policy(each) is not None}
+        self._turn(self._refused | known)
+        return self._settle()
 
-    def _compile(self, refused: frozenset[PolicyKey]) -> Ruleset:
-        return compile_node(self._state.snapshot(), self._node, self._settings, refused)
+    def _turn(self, refused: frozenset[PolicyKey]) -> None:
+        """Let other policies be the refused ones."""
+        turned = self._refused ^ refused
+        self._refused = refused
+        self._lead(self._place(self._endpoints.update(_NOTHING, refused, turned)))
 
-    def _renew(self, dirty: Dirty) -> LiveChange:
-        before, self._ruleset = self._ruleset, self._compile(self._refused)
-        plan = diff(_held(before), self._ruleset)
-        return LiveChange(plan, dirty, None if plan else frozenset(), **_counted(plan, before))
+    def _place(self, changes: Iterable[EndpointChange]) -> set[Address]:
+        """Give endpoints their profiles; gives the addresses that are concerned."""
+        addresses: set[Address] = set()
+        for change in changes:
+            before = self._placed.pop(change.key, {})
+            if change.new is not None:
+                self._placed[change.key] = dict(self._enter(change.new))
+                addresses.update(change.new.addresses)
+            for (family, _), profile in before.items():
+                self._halves[family].leave(profile)
+            if change.old is not None:
+                addresses.update(change.old.addresses)
+        return addresses
+
+    def _enter(self, endpoint: Endpoint) -> Iterator[tuple[tuple[Family, Direction], LiveProfile]]:
+        for family in {each.family for each in endpoint.addresses}:
+            for direction in Direction:
+                policy = endpoint.policy(direction)
+                if policy is not None:
+                    yield (family, direction), self._halves[family].enter(policy)
+
+    def _lead(self, addresses: Iterable[Address]) -> None:
+        """Lead addresses to where they belong now."""
+        for address in addresses:
+            endpoint = self._endpoints.at(address)
+            known = endpoint is None and self._is_known(address)
+            for direction, dispatch in self._halves[address.family].dispatch.items():
+                if endpoint is not None:
+                    profile = self._placed[endpoint.key].get((address.family, direction))
+                    chain = None if profile is None else profile.chain.name
+                    dispatch.put(address, chain, f"pod {endpoint.key}")
+                elif known:
+                    dispatch.put(address, None, ELSEWHERE)
+                else:
+                    dispatch.remove(address)
+
+    def _is_known(self, address: Address) -> bool:
+        """Whether an address of the guarded ranges belongs to some pod or node (S48)."""
+        return any(address in cidr for cidr in self._guarded) and (
+            self._state.owner(address) is not None or address in self._nodes
+        )
+
+    def _guard(self) -> bool:
+        """Follow the pod ranges of the node; says whether they changed."""
+        node = self._state.node(self._node)
+        pod_cidrs = () if node is None else node.pod_cidrs
+        guarded: list[Cidr] = []
+        for family, half in self._halves.items():
+            ranges = guarded_cidrs(family, self._settings, pod_cidrs)
+            guarded += ranges
+            for dispatch in half.dispatch.values():
+                dispatch.guard(ranges)
+        changed = tuple(guarded) != self._guarded
+        self._guarded = tuple(guarded)
+        return changed
+
+    def _guarded_addresses(self) -> set[Address]:
+        """Every address that has an entry in a dispatch, or needs one in a guarded range."""
+        addresses = {
+            address
+            for half in self._halves.values()
+            for dispatch in half.dispatch.values()
+            for address in dispatch.addresses
+        }
+        for endpoint in self._endpoints:
+            addresses.update(endpoint.addresses)
+        if self._guarded:
+            known = (address for pod in self._state.pods() for address in pod.addresses)
+            addresses.update(filter(self._is_known, known))
+            addresses.update(filter(self._is_known, self._nodes))
+        return addresses
+
+    def _settle(self, dirty: Dirty = _NOTHING) -> LiveChange:
+        """Put together what the kernel has to be told, and take it for told."""
+        halves = [half for half in self._halves.values() if not half.is_quiet]
+        if not halves:
+            return LiveChange(dirty=dirty)
+        self._ruleset = None
+        for half in halves:
+            half.sweep()
+        pending = [half.pending() for half in halves]
+        plan = make_plan([each.change() for each in pending])
+        everything = any(each.is_guarded_anew for each in pending)
+        rules = [each.rules() for each in pending]
+        members = [each.members() for each in pending]
+        change = LiveChange(
+            plan=plan,
+            dirty=dirty,
+            judge=None
+            if everything
+            else frozenset(address for each in pending for address in each.judged()),
+            rules_added=sum(added for added, _ in rules),
+            rules_removed=sum(removed for _, removed in rules),
+            members_added=sum(added for added, _ in members),
+            members_removed=sum(removed for _, removed in members),
+        )
+        for half in halves:
+            half.settle()
+        return change
+
+    def _make_ruleset(self) -> Ruleset:
+        origins = {
+            comment: rule
+            for half in self._halves.values()
+            for profile in half.profiles
+            for comment, rule in profile.origins.items()
+        }
+        return Ruleset(
+            v4=self._halves[Family.V4].rules(),
+            v6=self._halves[Family.V6].rules(),
+            origins={comment: origins[comment] for comment in sorted(origins)},
+        )
 
 
-def _held(ruleset: Ruleset) -> Observed:
-    return Observed(*map(_held_family, ruleset.families))
+def _policies_of(endpoint: Endpoint) -> Iterator[PolicyKey]:
+    """The policies that isolate an endpoint."""
+    for policy in (endpoint.ingress, endpoint.egress):
+        for tier in () if policy is None else policy.tiers:
+            yield from tier.isolated_by
 
 
-def _held_family(rules: FamilyRules) -> ObservedFamily:
-    return ObservedFamily(
-        family=rules.family,
-        sets=rules.sets,
-        chains={name: chain.rules for name, chain in rules.chains.items()},
-        hooks={hook: (HookJump(0, chain, f"-j {chain}"),) for hook, chain in rules.hooks.items()},
-    )
+class NodeAddresses:
+    """The addresses of all nodes that are known: a container of addresses."""
 
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self._by_node: dict[str, tuple[Address, ...]] = {}
+        self._count: Counter[Address] = Counter()
+        self.update({each.name for each in state.nodes()})
 
-def _counted(plan: Plan, before: Ruleset) -> dict[str, int]:
-    added = removed = joined = left = 0
-    for step in plan.steps:
-        if isinstance(step, SetStep):
-            sets = {name: each for half in before.families for name, each in half.sets.items()}
-            joined += sum(len(each.members) for each in step.create)
-            joined += sum(len(each.members) for each in step.add)
-            left += sum(len(each.members) for each in step.delete)
-            left += sum(len(sets[name].members) for name in step.destroy)
-        elif isinstance(step, ChainStep):
-            chains = before.family(step.family).chains
-            for chain in step.replace:
-                old = chains[chain.name].rules if chain.name in chains else ()
-                added += len([each for each in chain.rules if each not in old])
-                removed += len([each for each in old if each not in chain.rules])
-            removed += sum(len(chains[name].rules) for name in step.delete)
-    return {
-        "rules_added": added,
-        "rules_removed": removed,
-        "members_added": joined,
-        "members_removed": left,
-    }
+    def __contains__(self, address: object) -> bool:
+        return address in self._count
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self._count)
+
+    def update(self, names: Iterable[str]) -> set[Address]:
+        """Follow nodes that changed; gives the addresses that they had or have."""
+        touched: set[Address] = set()
+        for name in names:
+            node = self._state.node(name)
+            before = self._by_node.pop(name, ())
+            after = () if node is None else node.addresses
+            if node is not None:
+                self._by_node[name] = after
+            self._count.update(after)
+            self._count.subtract(before)
+            touched.update(before, after)
+        for address in touched:
+            if not self._count[address]:
+                del self._count[address]
+        return touched

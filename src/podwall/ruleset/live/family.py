@@ -1,0 +1,130 @@
+"""One address family of a node's ruleset, kept up to date: profiles, their sets, and dispatch.
+
+Profiles are counted by the pods that use them and compiled once. What the kernel was told last is
+remembered for those things only that changed since: :meth:`LiveFamily.pending` says what to tell it
+now, and :meth:`LiveFamily.settle` takes it for told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from podwall.cluster.state import ClusterState
+from podwall.model.net import Family
+from podwall.model.policy import Direction
+from podwall.model.settings import Settings
+from podwall.policy.resolve import EndpointPolicy
+from podwall.ruleset.compile import fixed_rules
+from podwall.ruleset.ir import FamilyRules
+from podwall.ruleset.live.dispatch import LiveDispatch
+from podwall.ruleset.live.pending import Pending
+from podwall.ruleset.live.profile import LiveProfile
+from podwall.ruleset.live.sets import LiveSets
+from podwall.ruleset.names import Namer
+from podwall.ruleset.profile import ProfileCompiler
+
+
+class LiveFamily:
+    """The half of a ruleset that one address family is about."""
+
+    def __init__(self, family: Family, state: ClusterState, settings: Settings) -> None:
+        self.family = family
+        self.dispatch = {each: LiveDispatch(each, family) for each in Direction}
+        self.sets = LiveSets(family, state)
+        self._namer = Namer()
+        self._compiler = ProfileCompiler(family, self._namer)
+        self._fixed = fixed_rules(family, settings)
+        self._profiles: dict[EndpointPolicy, LiveProfile] = {}
+        self._fresh: dict[str, LiveProfile] = {}
+        self._gone: dict[str, LiveProfile] = {}
+        self._idle: dict[str, LiveProfile] = {}
+        self._rules: FamilyRules | None = None
+
+    def enter(self, policy: EndpointPolicy) -> LiveProfile:
+        """The profile of ``policy``, for one pod more."""
+        profile = self._profiles.get(policy)
+        if profile is None:
+            compiled = self._compiler.compile_profile(policy)
+            sets = tuple(self.sets.acquire(each, policy.direction) for each in compiled.sets)
+            profile = LiveProfile(policy, compiled.chain, sets)
+            self._profiles[policy] = self._fresh[profile.chain.name] = profile
+        profile.users += 1
+        return profile
+
+    def leave(self, profile: LiveProfile) -> None:
+        """One pod less uses the profile; without any it goes with the next :meth:`sweep`."""
+        profile.users -= 1
+        if profile.users == 0:
+            self._idle[profile.chain.name] = profile
+
+    def sweep(self) -> None:
+        """Let go of the profiles that no pod uses, and of the sets that none names then."""
+        for name, profile in self._idle.items():
+            if profile.users:
+                continue
+            del self._profiles[profile.policy]
+            self._namer.forget(name)
+            for live in profile.sets:
+                if self.sets.release(live, profile.policy.direction):
+                    self._namer.forget(live.name)
+            if self._fresh.pop(name, None) is None:
+                self._gone[name] = profile
+        self._idle = {}
+
+    @property
+    def profiles(self) -> Iterator[LiveProfile]:
+        """The profiles that pods use."""
+        return (each for each in self._profiles.values() if each.users)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to tell the kernel, nor anything to sweep."""
+        return not (
+            self._fresh
+            or self._gone
+            or self._idle
+            or self.sets.fresh
+            or self.sets.gone
+            or self.sets.touched
+            or not all(each.is_quiet for each in self.dispatch.values())
+        )
+
+    def rules(self) -> FamilyRules:
+        """Everything as it is now, told to the kernel or not; once settled, asking is cheap."""
+        if self._rules is not None and self.is_quiet:
+            return self._rules
+        used = {live.name: live for profile in self.profiles for live in profile.sets}
+        sets = {
+            **self._fixed.sets,
+            **{name: live.ipset() for name, live in used.items()},
+        }
+        chains = {
+            **self._fixed.chains,
+            **{each.chain.name: each.chain for each in self.profiles},
+            **{
+                name: each
+                for half in self.dispatch.values()
+                for name, each in half.chains().items()
+            },
+        }
+        rules = FamilyRules(
+            family=self.family,
+            sets={name: sets[name] for name in sorted(sets)},
+            chains={name: chains[name] for name in sorted(chains)},
+            hooks=self._fixed.hooks,
+        )
+        self._rules = rules if self.is_quiet else None
+        return rules
+
+    def pending(self) -> Pending:
+        """What the kernel was not told yet; only right after a :meth:`sweep`."""
+        return Pending(self.family, self._fresh, self._gone, self.sets, self.dispatch)
+
+    def settle(self) -> None:
+        """Take the kernel for told."""
+        if not self.is_quiet:
+            self._rules = None
+        self._fresh, self._gone = {}, {}
+        self.sets.settle()
+        for each in self.dispatch.values():
+            each.settle()
