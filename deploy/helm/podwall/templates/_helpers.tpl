@@ -20,11 +20,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* A setting as the text of its environment variable; a list has commas between its items. */}}
-{{- define "podwall.text" -}}
-{{- if kindIs "slice" . -}}{{ join "," . }}{{- else -}}{{ . }}{{- end -}}
-{{- end }}
-
 {{/* Of the container that works on the node's kernel: see docs/adr/0014-what-the-agent-may-do.md. */}}
 {{- define "podwall.privileges" -}}
 runAsUser: 0
@@ -64,7 +59,7 @@ seLinuxOptions:
     value: {{ printf "127.0.0.1:%v" .Values.healthPort | quote }}
   {{- range $name, $value := .Values.config }}
   - name: PODWALL_{{ $name | replace "-" "_" | upper }}
-    value: {{ include "podwall.text" $value | quote }}
+    value: {{ $value | quote }}
   {{- end }}
   {{- if .Values.metrics.enabled }}
   - name: PODWALL_METRICS_LISTEN
