@@ -20,6 +20,9 @@ from podwall.errors import AgentError, InputError
 
 LOCK_NAME = "agent.lock"
 
+KERNEL_LOCK_NAME = "kernel.lock"
+"""Held for each write by an agent that programs another network namespace than the host's."""
+
 _ATTEMPTS = 20
 _PAUSE = 0.05
 
@@ -98,7 +101,7 @@ def remove_state(directory: Path) -> None:
 
     Only for when no agent runs.
     """
-    for name in (LOCK_NAME, SOCKET_NAME):
+    for name in (LOCK_NAME, KERNEL_LOCK_NAME, SOCKET_NAME):
         with contextlib.suppress(OSError):
             (directory / name).unlink()
     with contextlib.suppress(OSError):

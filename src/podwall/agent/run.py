@@ -24,7 +24,7 @@ from podwall.agent.control import ControlServer
 from podwall.agent.control_words import AskDiff, AskExplain, AskStatus, Request, socket_path
 from podwall.agent.events import PolicyEvents
 from podwall.agent.health import Health, Pulse
-from podwall.agent.lock import agent_lock, make_state_dir
+from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
 from podwall.agent.logs import set_up_logging
 from podwall.agent.metrics import Metrics
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
@@ -202,7 +202,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _host_lock(config: AgentConfig) -> Path:
     """Who programs another network namespace than the host's does not need the host's lock."""
-    return Path(config.state_dir) / "kernel.lock" if config.prefix else LOCK_FILE
+    return Path(config.state_dir) / KERNEL_LOCK_NAME if config.prefix else LOCK_FILE
 
 
 def _settle_memory() -> None:
