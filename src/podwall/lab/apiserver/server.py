@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import weakref
 from typing import Any
@@ -61,7 +62,8 @@ class Server:
         )
         self._port = self.options.port
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._site: web.SockSite | None = None
+        self._socket: socket.socket | None = None
         self._frozen: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     async def __aenter__(self) -> Server:
@@ -107,6 +109,7 @@ class Server:
     async def stop(self) -> None:
         """Break all connections and listen no more."""
         if self._runner is not None:
+            await self._refuse()
             self.cut()
             await self._runner.cleanup()
             self._runner = None
@@ -140,21 +143,32 @@ class Server:
 
     async def restart(self, pause: float, spare: object = None) -> None:
         """See :class:`podwall.lab.apiserver.faults.Connections`."""
-        if self._site is not None:
-            await self._site.stop()
+        await self._refuse()
         self.cut(spare)
         await asyncio.sleep(pause)
         await self._listen()
+
+    async def _refuse(self) -> None:
+        """Take no connections any more; those taken just now are known when this returns."""
+        if self._site is None or self._socket is None:
+            return
+        # asyncio loses a connection that was accepted when its server closes before that became a
+        # transport, and never closes it. So accept no more, let those become some, and then close.
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await self._site.stop()
+        self._site = self._socket = None
 
     async def _listen(self) -> None:
         if self._runner is None:
             raise LabError("the API server is not running")
         options = self.options
-        self._site = web.TCPSite(
-            self._runner, options.host, self._port, ssl_context=options.tls, reuse_address=True
-        )
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        self._socket = socket.create_server((options.host, self._port), family=family)
+        self._site = web.SockSite(self._runner, self._socket, ssl_context=options.tls)
         await self._site.start()
-        self._port = self._runner.addresses[0][1]
+        self._port = self._socket.getsockname()[1]
 
     def _transports(self) -> list[asyncio.Transport]:
         if self._runner is None or self._runner.server is None:
