@@ -5,6 +5,7 @@ what follows each is what it printed. Words after ``console`` say how it is run:
 
 ``kernel``  as root of a private kernel (own user, network and mount namespace)
 ``loose``   what is printed depends on the machine: only the exit statuses are checked
+``kubectl`` it runs the real kubectl, and only where ``scripts/kubectl`` has fetched it
 
 A command must end with status 0, unless the next one is ``echo $?``, which shows it. All sessions
 of a file share one directory, which begins with a copy of ``examples``, and one place for labs.
@@ -27,6 +28,8 @@ from typing import NamedTuple
 from podwall.dataplane.command import command_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+
+_KUBECTL = ROOT / "build" / "kubectl"
 
 _FENCE = re.compile(r"^```console([ a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "\x1e"
@@ -67,8 +70,10 @@ def documents() -> list[Path]:
 
 
 def sessions(text: str) -> Iterator[Session]:
-    """The sessions of a file, in order."""
+    """The sessions of a file that can be run here, in order."""
     for block in _FENCE.finditer(text):
+        if "kubectl" in block[1].split() and not _KUBECTL.exists():
+            continue
         parts = re.split(r"^\$ (.*)\n", block[2], flags=re.MULTILINE)[1:]
         commands = tuple(map(Command, parts[::2], parts[1::2]))
         yield Session(frozenset(block[1].split()), commands, block.start(2), block.end(2))
@@ -100,7 +105,8 @@ def run(session: Session, directory: Path) -> list[Outcome]:
 
 
 def _environment(directory: Path) -> Mapping[str, str]:
-    programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    places = (str(Path(sys.executable).parent), os.environ.get("PATH", ""), str(_KUBECTL))
+    programs = os.pathsep.join(places)
     env = command_environment({**os.environ, "PATH": programs})
     env.pop("COLUMNS", None)
     return {**env, "LC_ALL": "C.UTF-8", "XDG_RUNTIME_DIR": str(directory / ".runtime")}

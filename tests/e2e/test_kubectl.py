@@ -261,6 +261,29 @@ async def test_a_refused_policy_is_refused_in_the_servers_words(kubectl: Kubectl
     ) in err
 
 
+async def test_a_misspelt_field_is_refused_or_warned_of(kubectl: Kubectl) -> None:
+    text = MANIFEST.replace("podSelector:", "podSelectr:")
+    kubectl.manifest.write_text(text, encoding="utf-8")
+    code, _, err = await kubectl.any("apply", "-f", str(kubectl.manifest))
+    assert code == 1
+    assert 'strict decoding error: unknown field "spec.podSelectr"' in err
+    code, _, err = await kubectl.any("apply", "-f", str(kubectl.manifest), "--validate=warn")
+    assert (code, err) == (0, 'Warning: unknown field "spec.podSelectr"\n')
+    path = "jsonpath={.spec.podSelector}"
+    assert await kubectl("get", "netpol/allow-team", "-n", "web", "-o", path) == "{}"
+
+
+async def test_deployments_are_created_scaled_and_changed(kubectl: Kubectl) -> None:
+    made = await kubectl("create", "deployment", "web", "--image=one", "--replicas=2", "--port=80")
+    assert made == "deployment.apps/web created\n"
+    assert await kubectl("scale", "deploy/web", "--replicas=5") == "deployment.apps/web scaled\n"
+    assert await kubectl("set", "image", "deploy/web", "one=two") == (
+        "deployment.apps/web image updated\n"
+    )
+    path = "jsonpath={.spec.replicas} {.spec.template.spec.containers[*].image}"
+    assert await kubectl("get", "deploy/web", "-o", path) == "5 two"
+
+
 async def test_versions_and_resources_are_discovered(kubectl: Kubectl) -> None:
     assert "Server Version: v1.35" in await kubectl("version")
     listed = await kubectl("api-resources", "--namespaced=false", "-o", "name")

@@ -284,8 +284,9 @@ def _cluster_lines(name: str) -> str:
     lines = [f"kubeconfig: {state.kubeconfig_path(name)}"]
     for each in leading.overview(name).agents:
         health = "ready" if each.ready else f"not ready: {escaped(each.why_not)}"
+        process = f", process {each.pid}" if each.pid else ""
         again = f", started again {_count(each.restarts, 'time')}" if each.restarts else ""
-        lines.append(f"agent of {each.node}: {health}{again}")
+        lines.append(f"agent of {each.node}: {health}{process}{again}")
     return "\n".join(lines)
 
 

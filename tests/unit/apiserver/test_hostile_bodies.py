@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from podwall.lab.apiserver import Api, ApiError
@@ -53,6 +53,7 @@ def test_a_hostile_object_is_stored_or_refused(target: Target, thing: Any) -> No
 
 
 @given(st.sampled_from([JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH]), JSON)
+@example(JSON_PATCH, [{"path": None}])
 def test_a_hostile_patch_is_done_or_refused(kind: str, patch: Any) -> None:
     api, target = Api(), Target(PODS, "default", "a")
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}

@@ -53,10 +53,14 @@ class Workloads:
         self._deleted: set[tuple[str, str, str, str]] = set()
         self._complained: set[tuple[str, str]] = set()
 
-    async def run(self) -> None:
-        """Follow the API server."""
+    def listen(self) -> None:
+        """Hear of changes from now on."""
         for resource in (*_WORKLOADS, PODS, NODES):
             self._api.store[resource].listeners.add(self._hears_of(resource))
+
+    async def run(self) -> None:
+        """Follow the API server."""
+        self.listen()
         self._news.set()
         while True:
             await self._news.wait()
@@ -254,7 +258,8 @@ class Workloads:
         try:
             self._api.create(Target(resource, namespace), thing)
         except ApiError as error:
-            key = (owner["metadata"]["uid"], str(error))
+            # Not the message, which names another pod each time.
+            key = (owner["metadata"]["uid"], error.reason)
             # The first pod of a name is still ending: its end is news.
             if error.reason != "AlreadyExists" and key not in self._complained:
                 self._complained.add(key)
