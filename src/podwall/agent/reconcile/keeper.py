@@ -92,6 +92,8 @@ class Keeper:
         self._failures = 0
         self._waiting: list[Arrival] = []
         self._drift = ("", 0)
+        self._settle_at = 0.0
+        self._unsettled = 0
         self.counted = True
 
     @property
@@ -176,6 +178,8 @@ class Keeper:
         self._check_at = now + pause
         if drift is None:
             self.ledger.checked()
+            if self.dataplane.strays and now >= self._settle_at:
+                self.sync(Cause.RETRY, "rules of ours are left in the other iptables mode")
             return
         if drift.everything:
             # Whoever flushes all rules may be about to go on with the other kind of iptables.
@@ -284,8 +288,11 @@ class Keeper:
         with self._writing():
             report = settle(dataplane, live.ruleset(), live.without)
         if strays:
+            # Whoever looks again sees whether they are gone, and says so if they are not.
             self.dataplane = None
-            self._open()
+            left = bool(self._open().strays)
+            self._unsettled = self._unsettled + 1 if left else 0
+            self._settle_at = self._clock() + self._options.retry_pause(self._unsettled)
         return report
 
     def _open(self) -> KernelDataPlane:

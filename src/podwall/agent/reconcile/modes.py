@@ -27,7 +27,7 @@ def settle(
 
     Raises:
         KernelError: see :func:`~podwall.dataplane.apply.enforce`. What is wrong with the other mode
-            alone is logged; its rules then stay in force.
+            alone is logged; its rules then stay in force until somebody calls again.
     """
     if not dataplane.strays:
         return enforce(dataplane, desired, compile_without)

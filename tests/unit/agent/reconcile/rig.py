@@ -110,9 +110,16 @@ class SharedKernel(MemoryKernel):
 class Rig:
     """What a test holds in its hands."""
 
-    def __init__(self, directory: Path, mode: Mode = Mode.NFT, settings: Settings = Settings()):
+    def __init__(
+        self,
+        directory: Path,
+        mode: Mode = Mode.NFT,
+        settings: Settings = Settings(),
+        node: str = NODE,
+    ):
         self.kernel = SharedKernel(mode)
         self.mode = mode
+        self.node = node
         self.settings = settings
         self.seen = Notebook()
         self.now = 1000.0
@@ -123,7 +130,7 @@ class Rig:
     def new_keeper(self) -> Keeper:
         """Another one, as after a restart."""
         keeper = Keeper(
-            NODE,
+            self.node,
             self.settings,
             self.open,
             self.seen,
@@ -165,7 +172,7 @@ class Rig:
 
     def holds(self, snapshot: Snapshot) -> bool:
         """Whether the kernel holds what a cluster asks for, and nothing else of ours."""
-        return self.holds_rules(compile_node(snapshot, NODE, self.settings))
+        return self.holds_rules(compile_node(snapshot, self.node, self.settings))
 
     def holds_rules(self, desired: Ruleset) -> bool:
         observed = memory_dataplane(self.kernel, self.mode).observe()

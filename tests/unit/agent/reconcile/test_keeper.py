@@ -313,6 +313,26 @@ def test_rules_in_the_other_mode_go_when_the_new_ones_are_in_force(
     assert rig.writes() == []
 
 
+def test_rules_in_the_other_mode_that_cannot_go_yet_go_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, Mode.LEGACY)
+    rig.sync(cluster())
+    rig.kernel.locked = True
+    rig.mode = Mode.NFT
+    rig.new_keeper()
+    rig.sync(cluster())
+    assert rig.holds(cluster())
+    assert "could not be removed" in caplog.text
+    assert "in iptables' legacy mode too" in rig.keeper.ledger.status.notes[0]
+    rig.kernel.locked = False
+    rig.now += 60
+    rig.check()
+    assert rig.keeper.ledger.status.notes == ()
+    rig.mode = Mode.LEGACY
+    assert rig.open().observe().v4.chains == {}
+
+
 def test_a_defect_loses_no_other_event_and_is_told(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
