@@ -1,9 +1,9 @@
 """The inside of podwall's image, without a container runtime: a root directory in a private kernel.
 
 It holds what the image holds, Python and the programs that the agent starts, and nothing else: no
-shell. It is read-only but for the three places that the DaemonSet mounts from the host, and what
-runs in it has the capabilities that it is given and no way to get more. So what a program lacks
-there it would lack on a node.
+shell. It is read-only but for the three places that the DaemonSet mounts from the host; a service
+account is there as kubelet mounts it; and what runs in it has the capabilities that it is given and
+no way to get more. So what a program lacks there it would lack on a node.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from podwall.agent.watch.incluster import SERVICE_ACCOUNT
 from podwall.dataplane.command import Completed, command_environment
 from tests.deploy.rendered import ROOT
 from tests.e2e.kernel import PrivateKernel
@@ -23,7 +24,10 @@ INSIDE = "/run/image"
 CAPABILITIES = ("net_admin", "net_raw")
 PODWALL = (sys.executable, "-m", "podwall")
 
-_HOST = "/run/host"
+STATE = "/run/host/podwall"
+ACCOUNT = "/run/host/account"
+"""Where the state directory and the service account are, outside the image."""
+
 _ENTER = "/enter"
 _TABLES = [
     f"{stem}-{mode}{verb}"
@@ -56,9 +60,10 @@ class Image:
         """Run podwall inside."""
         return self.run(*PODWALL, *words, capabilities=capabilities)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
         """Start podwall inside; it ends with the kernel at the latest."""
-        return self._kernel.start(*_enter(CAPABILITIES), *PODWALL, *words)
+        variables = [f"{name}={value}" for name, value in env.items()]
+        return self._kernel.start(*_enter(CAPABILITIES), *variables, *PODWALL, *words)
 
 
 def _enter(capabilities: Sequence[str]) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ def _enter(capabilities: Sequence[str]) -> tuple[str, ...]:
 
 def _script() -> Iterator[str]:
     """Shell commands that put the root directory together, out of what this machine has."""
-    yield f"mkdir {INSIDE} {_HOST}"
+    yield f"mkdir {INSIDE}"
     yield f"mount -t tmpfs -o mode=755 tmpfs {INSIDE}"
     libraries = [Path(each).resolve() for each in ("/lib", "/lib64", "/usr/lib")]
     directories = {sys.prefix, f"{sys.base_prefix}/lib", str(ROOT / "src"), str(ROOT / "examples")}
@@ -95,8 +100,9 @@ def _script() -> Iterator[str]:
 
 
 def _mounts_of_the_host() -> Iterator[str]:
-    yield f"mkdir -p {INSIDE}/run/podwall {_HOST}/podwall"
-    yield f"mount --bind {_HOST}/podwall {INSIDE}/run/podwall"
+    for source, target in ((STATE, "/run/podwall"), (ACCOUNT, SERVICE_ACCOUNT)):
+        yield f"mkdir -p {INSIDE}{target} {source}"
+        yield f"mount --bind {source} {INSIDE}{target}"
     for name in ("podwall.lock", "xtables.lock"):
         yield f": > {INSIDE}/run/{name}; : > /run/{name}"
         yield f"mount --bind /run/{name} {INSIDE}/run/{name}"

@@ -31,11 +31,13 @@ with_tools = [
 """Marks of a module whose tests render."""
 
 
-def run(home: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(
+    home: Path, program: str, *words: str, kubeconfig: str = os.devnull
+) -> subprocess.CompletedProcess[str]:
     """Run kubectl or helm, which find nothing of the user's."""
     return subprocess.run(
         (str(TOOLS / program), *words),
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": os.devnull},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": kubeconfig},
         capture_output=True,
         text=True,
         check=False,
@@ -44,7 +46,13 @@ def run(home: Path, program: str, *words: str) -> subprocess.CompletedProcess[st
 
 
 def kustomized(home: Path, *components: str, **more: object) -> list[Object]:
-    """The objects of a kustomization of one's own: the base with these components and settings."""
+    """The objects of a kustomization of one's own."""
+    directory = kustomization(home, *components, **more)
+    return _objects(run(home, "kubectl", "kustomize", str(directory)))
+
+
+def kustomization(home: Path, *components: str, **more: object) -> Path:
+    """A kustomization of one's own: the base with these components and settings."""
     directory = home / "own"
     directory.mkdir(exist_ok=True)
     # Paths of resources have to be relative.
@@ -54,7 +62,7 @@ def kustomized(home: Path, *components: str, **more: object) -> list[Object]:
         **more,
     }
     (directory / "kustomization.yaml").write_text(json.dumps(content), encoding="utf-8")
-    return _objects(run(home, "kubectl", "kustomize", str(directory)))
+    return directory
 
 
 def templated(home: Path, values: Object | None = None, *words: str) -> list[Object]:

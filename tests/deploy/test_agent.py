@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from podwall.dataplane.iptables.mode import Mode
-from tests.deploy.image import Image
+from tests.deploy.image import ACCOUNT, STATE, Image
 from tests.deploy.rendered import BASE
 from tests.e2e.kernel import Conversation, PrivateKernel, conversation, private_kernel
 
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.kernel
 
 PATIENCE = 30
 SERVER = Path(__file__).with_name("server.py")
-STATE = "/run/host/podwall"
 OBJECTS: list[dict[str, Any]] = [
     {
         "apiVersion": "v1",
@@ -57,6 +56,7 @@ class Deployed(NamedTuple):
     kernel: PrivateKernel
     image: Image
     server: Conversation
+    port: str
 
     def status(self) -> dict[str, Any]:
         """What ``podwall status`` says, as ``kubectl exec`` would run it; nothing before it can."""
@@ -79,17 +79,20 @@ def cluster(tmp_path: Path) -> Iterator[Deployed]:
     objects.write_text(json.dumps(OBJECTS), encoding="utf-8")
     with private_kernel() as kernel:
         image = Image(kernel)
-        argv = (sys.executable, str(SERVER), f"{STATE}/kubeconfig", str(objects))
+        argv = (sys.executable, str(SERVER), ACCOUNT, str(objects))
         with conversation(kernel, argv) as server:
-            assert server.ask("are you there?") == "ready"
-            yield Deployed(kernel, image, server)
+            yield Deployed(kernel, image, server, server.ask("where are you?"))
 
 
 @contextlib.contextmanager
 def agent(cluster: Deployed, mode: Mode) -> Iterator[None]:
     """An agent that is ready; it ends with the context, and well."""
-    options = ("--kubeconfig", "/run/podwall/kubeconfig", "--node-name", "node-1")
-    process = cluster.image.start("agent", *options, "--mode", mode.value)
+    server = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": cluster.port}
+    container = _container()
+    env = {each["name"]: each.get("value", "node-1") for each in container["env"]}
+    process = cluster.image.start(
+        *container["args"], env={**env, **server, "PODWALL_MODE": mode.value}
+    )
     try:
         _until(cluster, "the agent is ready", lambda: cluster.status().get("ready"))
         yield
@@ -100,6 +103,13 @@ def agent(cluster: Deployed, mode: Mode) -> Iterator[None]:
         print(log)
     assert process.returncode == 0, log
     assert "the rules stay in force" in log
+
+
+def _container() -> dict[str, Any]:
+    """The agent's container in the DaemonSet."""
+    text = (BASE / "daemonset.yaml").read_text(encoding="utf-8")
+    [container] = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    return container
 
 
 def _end(kernel: PrivateKernel) -> None:

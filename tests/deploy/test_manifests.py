@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Callable
@@ -15,12 +16,14 @@ import podwall
 from podwall.agent.config import load_config
 from podwall.agent.config_fields import BY_NAME
 from podwall.agent.web import Web
+from podwall.lab.apiserver import Server
 from tests.deploy.rendered import (
     CHART,
     DEPLOY,
     Object,
     by_name,
     container_of,
+    kustomization,
     kustomized,
     pod_of,
     run,
@@ -279,3 +282,29 @@ def test_objects_of_the_prometheus_operator_come_when_asked_for(tmp_path: Path) 
     ports = [each["name"] for each in container_of(objects.values())["ports"]]
     assert endpoint["port"] in ports
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+
+
+async def test_kubectl_installs_it_cleans_up_after_it_and_deletes_it(tmp_path: Path) -> None:
+    async with Server() as server:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps(server.kubeconfig()), encoding="utf-8")
+
+        async def kubectl(*words: str) -> str:
+            done = await asyncio.to_thread(
+                run, tmp_path, "kubectl", *words, kubeconfig=str(kubeconfig)
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            return done.stdout
+
+        async def containers() -> str:
+            path = "jsonpath={.spec.template.spec['initContainers','containers'][*].name}"
+            return await kubectl("-n", "kube-system", "get", "daemonset/podwall", "-o", path)
+
+        own = str(kustomization(tmp_path, "metrics"))
+        assert "daemonset.apps/podwall created" in await kubectl("apply", "-k", own)
+        assert await containers() == "agent"
+        assert "configured" not in await kubectl("apply", "-k", own)
+        kustomization(tmp_path, "metrics", "cleanup")
+        assert "daemonset.apps/podwall configured" in await kubectl("apply", "-k", own)
+        assert await containers() == "cleanup done"
+        assert (await kubectl("delete", "-k", own)).count("deleted") == 4
