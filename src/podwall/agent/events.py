@@ -9,6 +9,7 @@ become 5,000 Events at once. An Event that stays true is renewed before the API 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import logging
@@ -19,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from podwall.agent.bucket import TokenBucket
 from podwall.agent.reconcile.words import few, plain
 from podwall.agent.status import ObjectProblem
 from podwall.cluster.events import ObjectKey
@@ -38,8 +40,11 @@ LOOK_EVERY = 60.0
 RENEW_AFTER = 45 * 60.0
 """Seconds; API servers keep Events for an hour."""
 
-PAUSE = 0.2
-"""Seconds between two Events, so at most five a second."""
+RATE, BURST = 0.2, 25
+"""So many Events come at first, and so many a second after that, whatever users do."""
+
+QUIET = 5.0
+"""Seconds between two Events on one policy: somebody who tries this and that needs no more."""
 
 JITTER = 2.0
 """Up to so many seconds pass before the first: agents of many nodes learn of an error together."""
@@ -48,7 +53,8 @@ MOST = 500
 """So many policies in error are followed; the status lists them all."""
 
 _LONGEST_NAME = 200
-_LONGEST_MESSAGE = 1000
+_LONGEST_NAMES = 300
+_LONGEST_MESSAGE = 1024  # as the API takes it
 
 Isolated = Callable[[Sequence[PolicyKey]], Awaitable[Mapping[PolicyKey, tuple[PodKey, ...]]]]
 """The pods of this node that policies select, a few of each."""
@@ -99,6 +105,8 @@ class PolicyEvents:
         self._chance = chance
         self._texts: dict[PolicyKey, str] = {}
         self._written: dict[PolicyKey, _Written] = {}
+        self._last: dict[PolicyKey, float] = {}
+        self._bucket = TokenBucket(RATE, BURST, wall)
         self._changed = asyncio.Event()
         self._forbidden = False
 
@@ -114,19 +122,20 @@ class PolicyEvents:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        pause: float | None = None
         while True:
-            try:
-                async with asyncio.timeout(LOOK_EVERY if self._texts or self._written else None):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
                     await self._changed.wait()
-            except TimeoutError:
-                pass
             self._changed.clear()
             await self._sleep(self._chance() * JITTER)
             await self.catch_up()
+            pause = QUIET if self._last else LOOK_EVERY if self._texts or self._written else None
 
     async def catch_up(self) -> None:
         """Write what is not written yet."""
-        keys = {*self._texts, *self._written}
+        self._last = {key: at for key, at in self._last.items() if self._wall() - at < QUIET}
+        keys = {*self._texts, *self._written} - self._last.keys()
         if not keys:
             return
         isolated = await self._isolated(tuple(sorted(keys)))
@@ -148,15 +157,16 @@ class PolicyEvents:
     async def _settle(self, key: PolicyKey) -> None:
         message = f"node {self._node}: this policy is enforced as written"
         if await self._put(key, self._written.get(key), ENFORCED, "Normal", message):
-            del self._written[key]
+            self._written.pop(key, None)
 
     def _is_old(self, written: _Written) -> bool:
         return self._wall() - written.at >= RENEW_AFTER
 
     def _message(self, pods: tuple[PodKey, ...], text: str) -> str:
+        names = plain(few((each.name for each in pods), 4), _LONGEST_NAMES)
         head = (
-            f"node {self._node}: this policy is not enforced as written. It isolates "
-            f"{few((each.name for each in pods), 4)}; what is wrong with it allows nothing: "
+            f"node {self._node}: this policy is not enforced as written. It isolates {names}; "
+            "what is wrong with it allows nothing: "
         )
         return head + plain(text, _LONGEST_MESSAGE - len(head))
 
@@ -167,6 +177,9 @@ class PolicyEvents:
         name = _event_name(key, self._node, reason, message)
         again = before is not None and before.name == name
         count = before.count + 1 if before is not None and again else 1
+        await self._sleep(self._bucket.delay())
+        self._bucket.spend()
+        self._last[key] = self._wall()
         try:
             await self._send(key, name, self._event(key, name, reason, kind, message, count), again)
         except ApiForbidden as error:
@@ -178,7 +191,6 @@ class PolicyEvents:
         self._forbidden = False
         self._count("written")
         self._written[key] = _Written(name, message, count, self._wall())
-        await self._sleep(PAUSE)
         return True
 
     def _failed(self, text: str, *, once: bool = False) -> None:

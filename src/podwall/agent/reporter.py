@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
 
+from podwall.agent.bucket import TokenBucket
 from podwall.agent.feed import Feed
 from podwall.agent.metrics import Metrics
 from podwall.agent.reconcile.drift import worth_telling
@@ -22,6 +24,9 @@ from podwall.model.objects import Node
 
 log = logging.getLogger("podwall.agent")
 
+PROBLEMS_PER_SECOND, PROBLEMS_AT_ONCE = 1.0, 100
+"""How many lines about objects in error are logged: what users write must not fill disks."""
+
 
 class Reporter:
     """An :class:`~podwall.agent.reconcile.observer.Observer`; called from several threads.
@@ -30,6 +35,7 @@ class Reporter:
         metrics: counts.
         on_problem: is told when what is wrong with an object changes.
         on_sync: is called after the first full picture is enforced.
+        clock: monotonic time.
     """
 
     def __init__(
@@ -37,12 +43,15 @@ class Reporter:
         metrics: Metrics,
         on_problem: Callable[[ObjectKey, tuple[ObjectProblem, ...]], None],
         on_sync: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._on_problem = on_problem
         self._on_sync = on_sync
         self._failures = 0
         self._repair: Applied | None = None
+        self._bucket = TokenBucket(PROBLEMS_PER_SECOND, PROBLEMS_AT_ONCE, clock)
+        self._untold = 0
 
     def applied(self, applied: Applied) -> None:
         """One line for each apply, with its reason."""
@@ -106,13 +115,23 @@ class Reporter:
             )
 
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
-        """One line for each problem of an object."""
+        """One line for each problem of an object, a bounded number."""
         self._on_problem(key, problems)
         what = f"{kind_of(key).value} {plain(name_of(key), 300)}"
         for each in problems:
-            log.warning("%s: %s", what, each.text)
+            self._tell_problem(logging.WARNING, f"{what}: {each.text}")
         if not problems:
-            log.info("%s is in error no more", what)
+            self._tell_problem(logging.INFO, f"{what} is in error no more")
+
+    def _tell_problem(self, level: int, text: str) -> None:
+        if self._bucket.delay():
+            self._untold += 1
+            return
+        self._bucket.spend()
+        if self._untold:
+            log.warning("%d lines on objects in error were left out", self._untold)
+            self._untold = 0
+        log.log(level, "%s", text)
 
 
 def _waited(latencies: tuple[float, ...]) -> str:

@@ -72,11 +72,13 @@ def run_agent(loaded: Loaded) -> int:
 
 
 async def _run(config: AgentConfig) -> int:
+    kubeconfig = Path(config.kubeconfig) if config.kubeconfig else None
+    access = await load_access(kubeconfig, config.context or None)
+    # From here on there is something to end in good order.
     stopped: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, _stop, stopped, each)
-    kubeconfig = Path(config.kubeconfig) if config.kubeconfig else None
-    agent = Agent(config, await load_access(kubeconfig, config.context or None))
+    agent = Agent(config, access)
     async with agent.running() as failed:
         await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
