@@ -26,7 +26,7 @@ from podwall.lab.commands import Output
 from podwall.lab.engine import Engine, kernel_engine, open_engine
 from podwall.lab.isolation import Isolated
 from podwall.lab.matrix import Matrix
-from podwall.lab.topology import Cni, Listen, Outcome, Selection, Shape
+from podwall.lab.topology import OUTSIDE, Cni, Listen, Outcome, Selection, Shape
 from podwall.lab.traffic import stream_between
 from podwall.manifest import Manifests
 from podwall.model.net import Family
@@ -318,6 +318,20 @@ def test_applying_a_pod_with_another_address_moves_it():
         assert lab.place("other").party.addresses == ("10.244.9.9",)
     assert applied.matrix is not None
     assert applied.matrix.agrees, explain(applied.matrix)
+
+
+def test_a_change_that_failed_can_be_made_again():
+    with client.start(cluster(DB), Shape(), open_engine()) as lab:
+        later = cluster(DB, FRONTEND, OTHER)
+        # Somebody else has the name of what is to be built last.
+        in_the_way = ["ip", "netns", "add", "default.other"]
+        assert lab.execute(OUTSIDE, in_the_way, dict(os.environ)) == 0
+        with pytest.raises(LabError, match="File exists"):
+            lab.apply(later, probe=False)
+        lab.apply(later, probe=False)
+        matrix = lab.probe()
+    assert matrix.agrees, explain(matrix)
+    assert ("default/other", "default/frontend", "80/tcp") in reached(matrix)
 
 
 def test_the_nodes_of_a_lab_cannot_change():

@@ -32,6 +32,9 @@ _POD_GATEWAY = {Family.V4: "169.254.1.1", Family.V6: "fe80::1"}
 _NODE_GATEWAY = {Family.V4: "169.254.2.1", Family.V6: "fe80::2"}
 _EVERYWHERE = {Family.V4: "0.0.0.0/0", Family.V6: "::/0"}
 
+_LEAVING = 7
+"""A group of devices that has members only while these are being deleted."""
+
 _FEW_NEIGHBOURS = 500
 """The kernel's neighbour tables hold 1024 entries for all namespaces together: net.*.gc_thresh3."""
 
@@ -90,10 +93,15 @@ def wire_pods(topology: Topology, pods: Sequence[Pod]) -> Iterator[Script]:
 
 def unwire_pods(topology: Topology, pods: Iterable[Pod]) -> Iterator[Script]:
     """Disconnect pods; what is inside their namespaces goes with these."""
+    nodes: dict[str, list[str]] = {}
     for pod in pods:
-        yield Script(node_netns(pod.node), (f"link del {link_name('p', pod_netns(pod))}",))
+        nodes.setdefault(pod.node, []).append(link_name("p", pod_netns(pod)))
         routes = (f"route del {_host(each)}" for each in _of_families(topology, pod.addresses))
         yield Script(OUTSIDE, tuple(routes))
+    for node, links in nodes.items():
+        # Deleted as a group they cost the kernel one wait for its readers, not one each (30 ms).
+        marks = (f"link set dev {link} group {_LEAVING}" for link in links)
+        yield Script(node_netns(node), (*marks, f"link del group {_LEAVING}"))
 
 
 def link_name(letter: str, netns: str) -> str:

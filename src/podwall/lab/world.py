@@ -199,14 +199,18 @@ class World:
                 netns.create(pod_netns(pod), netns.HOST_SYSCTLS)
             netns.run_scripts(self._runner, merge(wire_pods(self.topology, pods)))
         except (LabError, OSError):
-            for script in unwire_pods(self.topology, pods):
-                with contextlib.suppress(LabError):
-                    netns.run_scripts(self._runner, [script])
             for pod in pods:
-                with contextlib.suppress(OSError):
-                    netns.delete(pod_netns(pod))
+                self._clear_away(pod)
             raise
         self._standing.update((_identity(pod), pod) for pod in pods)
+
+    def _clear_away(self, pod: Pod) -> None:
+        """Remove whatever there is of a pod that was not built to its end."""
+        for script in unwire_pods(self.topology, [pod]):
+            with contextlib.suppress(LabError):
+                netns.run_scripts(self._runner, [script])
+        with contextlib.suppress(OSError):
+            netns.delete(pod_netns(pod))
 
     def _remove_pods(self, pods: Sequence[Pod]) -> None:
         for pod in pods:

@@ -131,7 +131,8 @@ def test_a_nodes_gateway_is_no_address_that_the_node_owns():
 def test_what_a_pod_had_outside_its_namespace_goes_with_it():
     lab = topology(Cni.ROUTED)
     scripts = merge(unwire_pods(lab, lab.pods[:1]))
-    assert lines_of(scripts, "node_n1") == (f"link del {link_name('p', 'default.p0')}",)
+    link = link_name("p", "default.p0")
+    assert lines_of(scripts, "node_n1") == (f"link set dev {link} group 7", "link del group 7")
     assert lines_of(scripts, "outside") == ("route del 10.244.1.2/32", "route del fd00:1::2/128")
 
 
