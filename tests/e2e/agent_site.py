@@ -140,10 +140,14 @@ class Site:
             *("--log-format", "json", *more),
         ]
 
-    def start(self, *more: str) -> None:
-        """Start the agent and wait until it is ready."""
+    def launch(self, *more: str) -> None:
+        """Start the agent."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self.agent_words(*more), stderr=log)
+
+    def start(self, *more: str) -> None:
+        """Start the agent and wait until it is ready."""
+        self.launch(*more)
         until(lambda: self.status().get("ready", False), self.log)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:

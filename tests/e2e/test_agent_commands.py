@@ -11,7 +11,22 @@ from pathlib import Path
 import pytest
 
 from podwall import __version__
-from tests.e2e.agent_site import EVENTS, MERGE, NODE, PODS, POLICIES, Site, policy, run, site, until
+from tests.e2e.agent_site import (
+    EVENTS,
+    MERGE,
+    NODE,
+    OBJECTS,
+    PODS,
+    POLICIES,
+    Site,
+    api_server,
+    policy,
+    run,
+    site,
+    stopping,
+    until,
+)
+from tests.e2e.kernel import private_kernel
 
 pytestmark = pytest.mark.kernel
 
@@ -311,3 +326,48 @@ def test_an_agent_that_may_not_write_events_says_so_once_and_goes_on(own: Site) 
     )
     assert own.server.ask("GET", EVENTS)["items"] == []
     assert own.get("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--kubeconfig", "/nonexistent"), "kubeconfig /nonexistent: there is no such file"),
+        (("--context", "nowhere"), "nowhere"),
+        (("--listen", "192.0.2.77:80"), "listen 192.0.2.77:80: "),
+        (("--check-every", "soon"), '--check-every: "soon": expected a number of seconds'),
+        (("--state-dir", "/dev/null/state"), "state-dir /dev/null/state: Not a directory"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, tuple) else "",
+)
+def test_an_agent_that_cannot_run_says_why_and_ends(
+    calm: Site, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = run(*calm.agent_words("--state-dir", str(tmp_path / "own"), *words))
+    assert done.returncode == 2
+    assert message in done.stderr.replace('\\"', '"')
+    assert "Traceback" not in done.stderr
+    assert calm.json("diff")["steps"] == []
+
+
+def test_an_agent_without_rights_says_so_and_goes_on_trying(tmp_path: Path) -> None:
+    with (
+        api_server(tmp_path, *OBJECTS) as server,
+        private_kernel() as kernel,
+        stopping(Site(tmp_path, server, kernel)) as own,
+    ):
+        forbidden = {"resource": "pods", "code": 403, "times": -1}
+        server.ask("POST", "/faults/trouble", forbidden, "application/json")
+        own.launch()
+        until(lambda: any("Forbidden" in each for each in own.messages()), own.messages)
+        done = own.podwall("status")
+        assert done.returncode == 1
+        assert "Pod objects are not known yet: 403 Forbidden" in done.stdout
+        assert own.get("/readyz")[0] == 503
+        assert own.get("/livez")[0] == 200
+        assert own.ours() == []
+        failed = own.podwall("diff")
+        assert failed.returncode == 3
+        assert "the agent has not seen the whole cluster yet" in failed.stderr
+        server.ask("POST", "/faults/clear", kind="application/json")
+        until(lambda: own.get("/readyz")[0] == 200, own.messages)
+        assert own.ours()
