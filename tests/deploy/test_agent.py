@@ -20,7 +20,8 @@ from tests.e2e.kernel import Conversation, PrivateKernel, conversation, private_
 
 pytestmark = pytest.mark.kernel
 
-PATIENCE = 30
+# An Event on a policy that was in error before all was known may wait for the next look, a minute.
+PATIENCE = 90
 SERVER = Path(__file__).with_name("server.py")
 OBJECTS: list[dict[str, Any]] = [
     {
