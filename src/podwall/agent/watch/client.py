@@ -20,14 +20,13 @@ from podwall import __version__
 from podwall.agent.watch.credentials import Access
 from podwall.agent.watch.lines import LineSplitter
 from podwall.agent.watch.wire import parse_refusal
+from podwall.agent.watch.words import printable
 from podwall.errors import ApiGarbled, ApiRefused, ApiSilent, ApiUnreachable
-from podwall.model.decode import escaped
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 _MAX_REFUSAL = 64 * 1024
-_MAX_WORDS = 300
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -261,7 +260,7 @@ def _in_our_words() -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return escaped(str(error)[:_MAX_WORDS]) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
 
 
 def _lively_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -26,9 +26,9 @@ from podwall.agent.watch import incluster
 from podwall.agent.watch.identity import Identity
 from podwall.agent.watch.kubeconfig import Refusal
 from podwall.agent.watch.tls import make_context
+from podwall.agent.watch.words import printable
 from podwall.dataplane.command import Completed, Runner, SystemRunner
 from podwall.errors import InputError, KernelError
-from podwall.model.decode import escaped
 
 EARLY = 30.0
 """Seconds before they expire that credentials are read anew."""
@@ -37,7 +37,6 @@ AT_MOST_EVERY = 10.0
 """Seconds between two readings, whoever asks for them; exec plugins may cost money or patience."""
 
 _CHILD_TIMEOUT = 30.0
-_MAX_WORDS = 500
 
 _log = logging.getLogger(__name__)
 
@@ -211,7 +210,7 @@ class _KubeconfigReader:
 
 def _last_words(completed: Completed) -> str:
     lines = completed.stderr.strip().splitlines() or [""]
-    words = escaped(lines[-1][:_MAX_WORDS]) or "it said nothing"
+    words = printable(lines[-1]) or "it said nothing"
     return f"the process that reads it ended with status {completed.status}: {words}"
 
 

@@ -27,10 +27,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from podwall.agent.watch.identity import Identity
+from podwall.agent.watch.words import printable
 from podwall.errors import InputError
-from podwall.model.decode import escaped, shown
+from podwall.model.decode import shown
 
-_MAX_WORDS = 500
 _FILES_OF_CLUSTER = ("certificate-authority",)
 _FILES_OF_USER = ("client-certificate", "client-key", "tokenFile")
 
@@ -80,7 +80,7 @@ def read_identity(files: str, context: str) -> Identity:
         raise
     except Exception as error:
         # The library raises anything from its own ConfigException to what a plugin caused.
-        words = escaped(str(error)[:_MAX_WORDS]) or type(error).__name__
+        words = printable(str(error)) or type(error).__name__
         raise InputError(f"kubeconfig {files}: {words}") from error
 
 
@@ -164,7 +164,8 @@ def _parse(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"kubeconfig {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise InputError(f"kubeconfig {path}: it is no YAML: {escaped(str(error))}") from error
+        words = " ".join(str(error).split())
+        raise InputError(f"kubeconfig {path}: it is no YAML: {printable(words)}") from error
     if not isinstance(found, dict):
         raise InputError(f"kubeconfig {path}: it is no mapping, as a kubeconfig is")
     return found

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 import msgspec
 
 from podwall.agent.watch.typed import read_pod
+from podwall.agent.watch.words import printable
 from podwall.cluster.events import ClusterObject, Kind, ObjectKey
 from podwall.cluster.state import key_of
 from podwall.errors import (
@@ -33,7 +34,6 @@ from podwall.model.decode import (
     decode_node,
     decode_pod,
     decode_policy,
-    escaped,
 )
 from podwall.model.objects import Pod
 from podwall.model.policy import Policy
@@ -42,7 +42,6 @@ INITIAL_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark that ends the list at the beginning of a watch."""
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_MAX_MESSAGE = 500
 _REFUSALS: dict[int, type[ApiRefused]] = {
     400: ApiInvalid,
     401: ApiUnauthorized,
@@ -184,7 +183,7 @@ def parse_refusal(
     reason = status["reason"] if isinstance(status.get("reason"), str) else ""
     words = status["message"] if isinstance(status.get("message"), str) else ""
     kind = _REFUSALS.get(code, ApiFailed if code >= 500 else ApiRefused)
-    reason, words = escaped(reason[:_MAX_MESSAGE]), escaped(words[:_MAX_MESSAGE])
+    reason, words = printable(reason), printable(words)
     detail = ": ".join(each for each in (reason, words) if each)
     return kind(f"{code} {detail}" if detail else f"status {code}", code, reason, retry_after)
 
@@ -196,7 +195,7 @@ def _asked(status: dict[str, Any]) -> float | None:
 
 
 def _garbled(what: str, error: Exception) -> ApiGarbled:
-    return ApiGarbled(f"{what} of the API server makes no sense: {escaped(str(error))[:200]}")
+    return ApiGarbled(f"{what} of the API server makes no sense: {printable(str(error))}")
 
 
 def read_object(kind: Kind, raw: bytes | msgspec.Raw) -> Reading:
@@ -241,7 +240,7 @@ def _version_of(data: Any) -> str:
 
 def _read_head(kind: Kind, raw: bytes | msgspec.Raw, error: Exception) -> Reading:
     """An object that is no JSON through and through: its name may still be told."""
-    problem = Problem((), f"it cannot be read: {escaped(str(error))[:200]}")
+    problem = Problem((), f"it cannot be read: {printable(str(error))}")
     try:
         meta = _head.decode(raw).metadata
     except _UNREADABLE:

@@ -25,7 +25,7 @@ from podwall.model.objects import Namespace, Node, Pod
 from podwall.model.policy import Policy
 from tests.unit.agent.watch.watching import IMPATIENT, NODE, Json, Watched, pod, until, watched
 
-SEEDS = range(int(os.environ.get("PODWALL_SEEDS", "12")))
+SEEDS = range(int(os.environ.get("PODWALL_SEEDS", "8")))
 STEPS = 60
 RESOURCES: dict[Kind, Resource] = {
     Kind.POD: PODS,
