@@ -24,6 +24,7 @@ from podwall.agent.reconcile.modes import settle
 from podwall.agent.reconcile.notes import OwnNode
 from podwall.agent.reconcile.observer import Observer
 from podwall.agent.reconcile.options import DEFAULTS, ReconcileOptions
+from podwall.agent.reconcile.overdue import Overdue
 from podwall.agent.reconcile.problems import Problems
 from podwall.agent.reconcile.words import describe_events, few, plain
 from podwall.agent.status import Applied, Cause, Enforced
@@ -32,7 +33,7 @@ from podwall.cluster.state import ClusterState
 from podwall.dataplane.apply import ApplyReport
 from podwall.dataplane.hostlock import host_lock
 from podwall.dataplane.kernel import KernelDataPlane
-from podwall.errors import BatchRefused, KernelError
+from podwall.errors import BatchRefused, KernelError, ToolMissing
 from podwall.model.net import Address
 from podwall.model.settings import Settings
 from podwall.ruleset.live import LiveChange, LiveNode
@@ -44,6 +45,8 @@ OpenDataPlane = Callable[[], KernelDataPlane]
 
 Judge = Callable[[frozenset[Address] | None], None]
 """Asks that connections with an end among these addresses be judged; ``None`` for all."""
+
+KNOWN = "the cluster is known in full"
 
 SOON = 1.0
 """Seconds until the next look after something was wrong."""
@@ -90,7 +93,8 @@ class Keeper:
         self._check_at = 0.0
         self._retry_at: float | None = None
         self._failures = 0
-        self._waiting: list[Arrival] = []
+        self._overdue = Overdue()
+        self._synced = False
         self._drift = ("", 0)
         self._settle_at = 0.0
         self._unsettled = 0
@@ -99,7 +103,7 @@ class Keeper:
     @property
     def waiting(self) -> int:
         """Events that were taken in and are not enforced."""
-        return len(self._waiting)
+        return self._overdue.count
 
     @property
     def retry_at(self) -> float | None:
@@ -121,10 +125,10 @@ class Keeper:
         change = self._change(self.live, arrivals)
         if self._retry_at is not None:
             # What they change is part of the next attempt, which reads the kernel anew.
-            self._waiting += arrivals
+            self._overdue.add(each.received for each in arrivals)
             return False
-        self.problems.keep_refused(self.live.refused)
         if not change.plan:
+            self.problems.keep_refused(self.live.refused)
             return False
         return self._run(self.live, change, arrivals)
 
@@ -141,24 +145,26 @@ class Keeper:
         if self.live is None:
             self.open()
             return self.dataplane is not None
+        if not self._synced:
+            return self.sync(Cause.SYNC, KNOWN)
         return self.sync(Cause.RETRY, "what failed before")
 
     def sync(self, cause: Cause, reason: str, arrivals: Sequence[Arrival] = ()) -> bool:
         """Read the kernel and write the difference; whether the kernel is right now."""
         if self.live is None:
             return False
-        self._waiting += arrivals
+        self._overdue.add(each.received for each in arrivals)
         try:
             report = self._enforce(self.live)
         except KernelError as error:
             self._failed(error)
             return False
-        done, waiting = self._clock(), self._waiting
-        self._waiting, self._failures, self._retry_at = [], 0, None
+        done = self._clock()
+        self._failures, self._retry_at, self._synced = 0, None, True
+        waited = self._overdue.settle(done)
         self._note_refusals(self.live, report)
         # What was there before the start did not wait for this.
-        late = () if cause is Cause.SYNC else tuple(done - each.received for each in waiting)
-        self._applied(cause, reason, report, late)
+        self._applied(cause, reason, report, () if cause is Cause.SYNC else waited)
         self._check_at = done + min(SOON, self._options.check_every)
         if report.steps or cause is not Cause.DRIFT:
             # What failed may have been written all the same, so a retry judges in any case.
@@ -230,7 +236,7 @@ class Keeper:
         self.live = LiveNode(self._state, self._node, self._settings)
         if self._retry_at is not None:
             return False
-        return self.sync(Cause.SYNC, "the cluster is known in full")
+        return self.sync(Cause.SYNC, KNOWN)
 
     def _change(self, live: LiveNode, arrivals: Sequence[Arrival]) -> LiveChange:
         return live.apply(each.event for each in arrivals)
@@ -248,10 +254,11 @@ class Keeper:
                 self._note_drift(f"a planned change was refused: {plain(str(error), 300)}")
             return True
         except KernelError as error:
-            self._waiting += told
+            self._overdue.add(each.received for each in told)
             self._failed(error)
             return True
         done = self._clock()
+        self.problems.keep_refused(live.refused)
         report = ApplyReport(
             len(change.plan.steps),
             change.rules_added,
@@ -325,6 +332,9 @@ class Keeper:
         pause = self._options.retry_pause(self._failures)
         self._failures += 1
         self._retry_at = self._clock() + pause
+        if isinstance(error, ToolMissing):
+            # It may be that the host has another kind of iptables now.
+            self.dataplane = None
         self.ledger.out_of_sync(plain(str(error)))
         self._observer.failed(error, pause)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from podwall.agent.reconcile.inbox import Arrival
+from podwall.agent.reconcile.overdue import KEPT, Overdue
 from podwall.agent.status import Cause
 from podwall.cluster.events import Deleted, Kind, NamespaceKey, NodeKey, Remaining
 from podwall.cluster.snapshot import Snapshot, build_snapshot
@@ -232,7 +233,7 @@ def test_what_fails_again_and_again_is_tried_less_and_less_often(rig: Rig) -> No
     rig.kernel.missing.add("ipset")
     rig.sync(cluster())
     for _ in range(10):
-        rig.keeper.retry()
+        assert not rig.keeper.retry()
     pauses = [pause for _, pause in rig.seen.failures]
     assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
     assert max(pauses) == pauses[-1] == rig.options.retry_longest
@@ -240,9 +241,38 @@ def test_what_fails_again_and_again_is_tried_less_and_less_often(rig: Rig) -> No
     rig.kernel.missing.clear()
     assert rig.keeper.retry()
     assert rig.holds(cluster())
+    assert rig.seen.applies[-1].cause is Cause.SYNC
     rig.kernel.missing.add("ipset")
     rig.give(pod("dev/more", "10.0.1.10", node="b", app="client"))
     assert rig.seen.failures[-1][1] == 0.5
+
+
+def test_a_policy_that_is_edited_and_still_bad_is_in_error_all_the_time(rig: Rig) -> None:
+    for family in Family:
+        rig.kernel.tables[rig.mode, family].refuses = lambda spec: "dev/bad" in spec
+    rig.sync(cluster())
+    rig.give(policy("dev/bad", {"app": "db"}, ingress=[allow(ports=[port(5433)])]))
+    assert all(problems for _, problems in rig.seen.changes)
+    assert rig.keeper.problems.all()
+
+
+def test_a_tool_that_goes_makes_the_host_be_looked_at_anew(rig: Rig) -> None:
+    rig.sync(cluster())
+    rig.kernel.missing |= {"iptables-nft-restore", "iptables-nft"}
+    rig.give(pod("dev/here", "10.0.0.9", node="a", app="db"))
+    rig.kernel.plain = rig.mode = Mode.LEGACY
+    assert rig.keeper.retry()
+    assert rig.keeper.ledger.status.mode == "legacy"
+
+
+def test_what_waits_for_hours_is_counted_and_not_kept() -> None:
+    overdue = Overdue()
+    overdue.add(float(number) for number in range(KEPT + 5))
+    overdue.add([1.0])
+    assert overdue.count == KEPT + 6
+    waited = overdue.settle(KEPT)
+    assert (len(waited), max(waited), min(waited)) == (KEPT, KEPT, 1)
+    assert (overdue.count, overdue.settle(0)) == (0, ())
 
 
 def test_another_podwall_at_work_is_waited_for(rig: Rig) -> None:
