@@ -45,10 +45,11 @@ from podwall.model.net import parse_cidr
 from podwall.model.objects import Namespace, Node, Pod
 from podwall.model.policy import Policy, PolicyKey
 from podwall.model.settings import Settings
+from podwall.policy.resolve import policies_of, resolve
 from podwall.ruleset import dispatch
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.diff import diff
-from podwall.ruleset.ir import Hook, Ruleset
+from podwall.ruleset.ir import ChainRole, Hook, Ruleset
 from podwall.ruleset.live import LiveChange, LiveNode
 from podwall.ruleset.plan import Observed
 from podwall.ruleset.simulate import simulate
@@ -309,11 +310,18 @@ class LiveMachine(RuleBasedStateMachine):
             return
         validate(self.ruleset)
         counts = self.live.counts
-        halves = self.ruleset.families
-        assert counts.chains == sum(len(each.chains) for each in halves)
-        assert counts.sets == sum(len(each.sets) for each in halves)
-        members = [len(ipset.members) for each in halves for ipset in each.sets.values()]
-        assert counts.members == sum(members)
+        chains = [chain for half in self.ruleset.families for chain in half.chains.values()]
+        sets = [ipset for half in self.ruleset.families for ipset in half.sets.values()]
+        assert counts.profiles == sum(each.role is ChainRole.PROFILE for each in chains)
+        assert counts.chains == len(chains)
+        assert counts.rules == sum(len(each.rules) for each in chains)
+        assert counts.sets == len(sets)
+        assert counts.members == sum(len(each.members) for each in sets)
+        endpoints = resolve(self.before, NODE.name, self.refused).endpoints
+        assert counts.pods == len(endpoints)
+        assert counts.isolated_pods == sum(1 for each in endpoints if each.ingress or each.egress)
+        tiers = [tier for each in policies_of(endpoints) for tier in each.tiers]
+        assert counts.policies == len({key for tier in tiers for key in tier.isolated_by})
 
 
 def kind_of(thing: ClusterObject) -> Kind:

@@ -16,7 +16,9 @@ from podwall.model.settings import Settings
 from podwall.policy.resolve import EndpointPolicy
 from podwall.ruleset.compile import fixed_rules
 from podwall.ruleset.ir import FamilyRules
+from podwall.ruleset.live.change import LiveCounts
 from podwall.ruleset.live.dispatch import LiveDispatch
+from podwall.ruleset.live.peers import PeerAddresses
 from podwall.ruleset.live.pending import Pending
 from podwall.ruleset.live.profile import LiveProfile
 from podwall.ruleset.live.sets import LiveSets
@@ -27,10 +29,12 @@ from podwall.ruleset.profile import ProfileCompiler
 class LiveFamily:
     """The half of a ruleset that one address family is about."""
 
-    def __init__(self, family: Family, state: ClusterState, settings: Settings) -> None:
+    def __init__(
+        self, family: Family, state: ClusterState, peers: PeerAddresses, settings: Settings
+    ) -> None:
         self.family = family
         self.dispatch = {each: LiveDispatch(each, family) for each in Direction}
-        self.sets = LiveSets(family, state)
+        self.sets = LiveSets(family, state, peers)
         self._namer = Namer()
         self._compiler = ProfileCompiler(family, self._namer)
         self._fixed = fixed_rules(family, settings)
@@ -87,6 +91,21 @@ class LiveFamily:
             or self.sets.gone
             or self.sets.touched
             or not all(each.is_quiet for each in self.dispatch.values())
+        )
+
+    def counts(self) -> LiveCounts:
+        """The family in numbers, those of its pods left out."""
+        chains = [
+            *self._fixed.chains.values(),
+            *(each.chain for each in self.profiles),
+            *(chain for half in self.dispatch.values() for chain in half.chains().values()),
+        ]
+        return LiveCounts(
+            profiles=sum(1 for _ in self.profiles),
+            chains=len(chains),
+            rules=sum(len(each.rules) for each in chains),
+            sets=len(self._fixed.sets) + len(self.sets),
+            members=self.sets.member_count,
         )
 
     def rules(self) -> FamilyRules:

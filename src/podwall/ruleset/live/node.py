@@ -9,7 +9,6 @@ whole. What the ruleset is at any moment is what :mod:`podwall.ruleset.compile` 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from podwall.cluster.dirty import Dirty
@@ -25,6 +24,8 @@ from podwall.ruleset.compile import ELSEWHERE, guarded_cidrs
 from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.live.change import LiveChange, LiveCounts
 from podwall.ruleset.live.family import LiveFamily
+from podwall.ruleset.live.nodes import NodeAddresses
+from podwall.ruleset.live.peers import PeerAddresses
 from podwall.ruleset.live.profile import LiveProfile
 from podwall.ruleset.planning import make_plan
 
@@ -42,7 +43,8 @@ class LiveNode:
         self._node = node
         self._settings = settings
         self._refused: frozenset[PolicyKey] = frozenset()
-        self._halves = {each: LiveFamily(each, state, settings) for each in Family}
+        self._peers = PeerAddresses(state)
+        self._halves = {each: LiveFamily(each, state, self._peers, settings) for each in Family}
         self._endpoints = LiveEndpoints(state, node)
         self._placed: dict[PodKey, dict[tuple[Family, Direction], LiveProfile]] = {}
         self._nodes = NodeAddresses(state)
@@ -68,16 +70,16 @@ class LiveNode:
         """The ruleset in numbers."""
         endpoints = tuple(self._endpoints)
         isolating = {each for endpoint in endpoints for each in _policies_of(endpoint)}
-        halves = self.ruleset().families
+        halves = [half.counts() for half in self._halves.values()]
         return LiveCounts(
             pods=len(endpoints),
             isolated_pods=sum(1 for each in endpoints if each.ingress or each.egress),
             policies=len(isolating),
-            profiles=sum(1 for half in self._halves.values() for _ in half.profiles),
-            chains=sum(len(half.chains) for half in halves),
-            rules=sum(len(chain.rules) for half in halves for chain in half.chains.values()),
-            sets=sum(len(half.sets) for half in halves),
-            members=sum(len(ipset.members) for half in halves for ipset in half.sets.values()),
+            profiles=sum(each.profiles for each in halves),
+            chains=sum(each.chains for each in halves),
+            rules=sum(each.rules for each in halves),
+            sets=sum(each.sets for each in halves),
+            members=sum(each.members for each in halves),
         )
 
     def ruleset(self) -> Ruleset:
@@ -94,6 +96,11 @@ class LiveNode:
         self._turn(before)
         self._settle()
         return ruleset
+
+    def close(self) -> None:
+        """Stop to follow the cluster, so that somebody else can; nothing may be asked then."""
+        for half in self._halves.values():
+            half.sets.close()
 
     def apply(self, events: Iterable[Event]) -> LiveChange:
         """Take in events; says what to change in the kernel.
@@ -200,6 +207,7 @@ class LiveNode:
 
     def _settle(self, dirty: Dirty = _NOTHING) -> LiveChange:
         """Put together what the kernel has to be told, and take it for told."""
+        self._peers.forget()
         halves = [half for half in self._halves.values() if not half.is_quiet]
         if not halves:
             return LiveChange(dirty=dirty)
@@ -245,36 +253,3 @@ def _policies_of(endpoint: Endpoint) -> Iterator[PolicyKey]:
     for policy in (endpoint.ingress, endpoint.egress):
         for tier in () if policy is None else policy.tiers:
             yield from tier.isolated_by
-
-
-class NodeAddresses:
-    """The addresses of all nodes that are known: a container of addresses."""
-
-    def __init__(self, state: ClusterState) -> None:
-        self._state = state
-        self._by_node: dict[str, tuple[Address, ...]] = {}
-        self._count: Counter[Address] = Counter()
-        self.update({each.name for each in state.nodes()})
-
-    def __contains__(self, address: object) -> bool:
-        return address in self._count
-
-    def __iter__(self) -> Iterator[Address]:
-        return iter(self._count)
-
-    def update(self, names: Iterable[str]) -> set[Address]:
-        """Follow nodes that changed; gives the addresses that they had or have."""
-        touched: set[Address] = set()
-        for name in names:
-            node = self._state.node(name)
-            before = self._by_node.pop(name, ())
-            after = () if node is None else node.addresses
-            if node is not None:
-                self._by_node[name] = after
-            self._count.update(after)
-            self._count.subtract(before)
-            touched.update(before, after)
-        for address in touched:
-            if not self._count[address]:
-                del self._count[address]
-        return touched

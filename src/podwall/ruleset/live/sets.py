@@ -19,6 +19,7 @@ from podwall.model.policy import Direction, PodPeer
 from podwall.policy.resolve import holds, named_ports
 from podwall.ruleset.ir import AddressPort, IPSet, Member, SetRole
 from podwall.ruleset.live.members import Members
+from podwall.ruleset.live.peers import PeerAddresses
 from podwall.ruleset.profile import PeerSet
 
 
@@ -97,9 +98,10 @@ class LiveSets:
         touched: those that the kernel has and whose members or users changed.
     """
 
-    def __init__(self, family: Family, state: ClusterState) -> None:
+    def __init__(self, family: Family, state: ClusterState, peers: PeerAddresses) -> None:
         self._family = family
         self._state = state
+        self._peers = peers
         self._by_name: dict[str, LiveSet] = {}
         self._by_peer: dict[PodPeer, set[LiveSet]] = {}
         self._named_by_peer: dict[PodPeer, set[LiveSet]] = {}
@@ -107,6 +109,14 @@ class LiveSets:
         self.fresh: dict[str, LiveSet] = {}
         self.gone: dict[str, LiveSet] = {}
         self.touched: dict[str, LiveSet] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def member_count(self) -> int:
+        """The members of all sets together."""
+        return sum(len(live.members) for live in self._by_name.values())
 
     def acquire(self, spec: PeerSet, direction: Direction) -> LiveSet:
         """The set that ``spec`` describes, for one more profile of ``direction``."""
@@ -141,6 +151,12 @@ class LiveSets:
                 self._leave(live, delta.removed)
         if self._named_by_peer or self._named_for_many:
             self._follow_named_ports(dirty)
+
+    def close(self) -> None:
+        """Stop to follow the cluster."""
+        for live in self._by_name.values():
+            self._unwatch(live)
+        self._by_name = {}
 
     def settle(self) -> None:
         """Take the kernel for told of everything."""
@@ -224,7 +240,7 @@ class LiveSets:
             case SetRole.PEERS:
                 for peer in spec.peers.pods:
                     self._by_peer.setdefault(peer, set()).add(live)
-                live.fill(self._members(spec.peers.pods))
+                live.fill(self._peers.union(spec.peers.pods, self._family))
             case SetRole.NAMED_PORTS:
                 for peer in spec.peers.pods:
                     self._named_by_peer.setdefault(peer, set()).add(live)
@@ -240,16 +256,10 @@ class LiveSets:
                 pass
         return live
 
-    def _members(self, peers: Iterable[PodPeer]) -> Iterator[Address]:
-        for peer in peers:
-            for address in self._state.members(peer):
-                if address.family is self._family:
-                    yield address
-
     def _candidates(self, spec: PeerSet) -> Iterator[Address]:
         """The addresses that a set of named ports can be about."""
         if not (spec.peers.everyone or spec.peers.blocks):
-            yield from self._members(spec.peers.pods)
+            yield from self._peers.union(spec.peers.pods, self._family)
             return
         for pod in self._state.pods():
             for address in pod.addresses:
