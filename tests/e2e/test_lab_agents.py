@@ -162,6 +162,15 @@ def processes_of(world: Isolated) -> set[int]:
     return found
 
 
+def command_lines(pids: set[int]) -> dict[int, str]:
+    """What the processes run, of those that still do."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text()
+    return found
+
+
 def wait_until_gone(pids: set[int]) -> None:
     """Wait, but not for ever, until none of the processes is left."""
     for pid in pids:
@@ -247,9 +256,10 @@ def test_an_agent_that_is_killed_starts_again_and_nobody_notices(cluster: Cluste
             eventually(lambda: cluster.reaches("stranger", "web"), "the next agent goes on")
             ended = [each.stop() for each in streams]
     assert [(each.connected, each.lost, each.reset) for each in ended] == [(True, 0, "")] * 4
+    eventually(lambda: cluster.agents()["node-1"]["ready"], "the next agent is ready")
     after = cluster.agents()["node-1"]
     assert after["restarts"] == before["restarts"] + 1
-    assert after["ready"]
+    assert after["pid"] != before["pid"]
     cluster.kubectl("label", "pod", "stranger", "friend-")
     eventually(lambda: not cluster.reaches("stranger", "web"), "it enforces, too")
     cluster.kubectl("delete", "netpol", "only-friends")
@@ -341,7 +351,7 @@ def test_when_a_part_is_killed_nothing_stays(home: Path, part: str):
     mine.podwall("lab", "up", "--agents", "--name", mine.name)
     world = state.find(mine.name).world
     pids = processes_of(world)
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+    commands = command_lines(pids)
     leaders = [pid for pid, line in commands.items() if "podwall.lab.cluster" in line]
     victim = {"holder": world.holder, "keeper": world.keeper, "leader": leaders[0]}[part]
     assert any("--node-name" in line for line in commands.values())
@@ -356,17 +366,16 @@ def test_when_up_is_broken_off_nothing_stays(home: Path, number: signal.Signals)
     argv = [sys.executable, "-P", "-m", "podwall", "lab", "up", "--agents", "--name", mine.name]
     up = subprocess.Popen(argv, env=mine.environment, stderr=subprocess.PIPE)
 
-    def leader() -> set[int]:
-        with contextlib.suppress(OSError):
-            for note in state.notes():
-                if note.name == mine.name:
-                    pids = processes_of(note.world)
-                    lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
-                    return pids if any("podwall.lab.cluster" in line for line in lines) else set()
-        return set()
+    pids: set[int] = set()
 
-    eventually(lambda: bool(leader()), "the leader has started")
-    pids = leader()
+    def leader_has_started() -> bool:
+        for note in state.notes():
+            if note.name == mine.name:
+                with contextlib.suppress(FileNotFoundError):
+                    pids.update(processes_of(note.world))
+        return any("podwall.lab.cluster" in line for line in command_lines(pids).values())
+
+    eventually(leader_has_started, "the leader has started")
     up.send_signal(number)
     said = up.communicate()[1].decode()
     assert up.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), said

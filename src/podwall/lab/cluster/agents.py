@@ -38,7 +38,7 @@ class Agent:
         self.node = node
         self.pid = 0
         self.restarts = 0
-        self._port = _free_port()
+        self._port = 0
         self._kubeconfig = kubeconfig
         self._options = options
         self._open_log = open_log
@@ -103,6 +103,7 @@ class Agent:
         ]
 
     def _start(self) -> int:
+        self._port = _free_port()
         sink = self._open_log(f"agent-{self.node}.log")
         parent = os.getpid()
         child = os.fork()
