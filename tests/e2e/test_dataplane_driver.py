@@ -9,6 +9,8 @@ from itertools import product
 import pytest
 
 from podwall.dataplane.base import Connection
+from podwall.dataplane.counters import CountedRule
+from podwall.dataplane.ipset.render import CutMember
 from podwall.dataplane.iptables.mode import Mode
 from podwall.dataplane.memory import MemoryKernel
 from podwall.errors import BatchRefused, CommandFailed
@@ -382,3 +384,38 @@ def test_connections_cannot_be_cut_without_the_set_that_keeps_them_cut(bench: Be
     flow = Flow(addr("10.0.0.1"), addr("10.0.0.2"), Protocol.TCP, 80)
     with pytest.raises(CommandFailed, match="does not exist"):
         bench.dataplane.cut([Connection(flow, "2/-/-/00")])
+
+
+def test_there_are_no_remains_without_sets_and_those_that_there_are_are_read(bench: Bench) -> None:
+    assert bench.dataplane.read_remains() == ()
+    for family in Family:
+        cut = next(each for each in every_kind_of_set(family) if each.role is SetRole.CUT)
+        bench.dataplane.run(SetStep(create=(cut,)))
+    assert bench.dataplane.read_remains() == ()
+    assert not bench.ipset("add PW4-cut 10.0.0.1,tcp:80,10.0.0.2").status
+    assert bench.dataplane.read_remains() == (
+        CutMember(addr("10.0.0.1"), Protocol.TCP, 80, addr("10.0.0.2")),
+    )
+
+
+def test_counters_are_those_of_our_own_rules(bench: Bench) -> None:
+    bench.restore(V4, "-A FORWARD -j ACCEPT")
+    for family in Family:
+        bench.dataplane.run(ChainStep(family, replace=(root(Rule(Drop())),)))
+        counted = bench.dataplane.counters(family)
+        assert counted == {"PW-FORWARD": (CountedRule(Rule(Drop()), 0, 0),)}
+
+
+def test_the_other_mode_is_another_world_with_the_same_sets(bench: Bench) -> None:
+    bench.dataplane.run(SetStep(create=(peers(V4, "10.0.0.1"),)))
+    bench.dataplane.run(ChainStep(V4, replace=(root(),)))
+    other = bench.dataplane.in_other_mode()
+    assert other.mode is bench.mode.other
+    observed = other.observe()
+    assert not observed.v4.chains
+    assert list(observed.v4.sets) == ["PW4-p-web-x"]
+
+
+def test_only_connections_that_are_asked_for_are_listed(bench: Bench) -> None:
+    assert bench.dataplane.connections({addr("10.0.0.1"), addr("fd00::1")}) == []
+    assert bench.dataplane.connections(set()) == []
