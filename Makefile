@@ -10,12 +10,12 @@ export PYTHON
 bin := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check bench fmt docs lock clean
+.PHONY: help demo test check bench bench-agent fmt docs lock clean
 
 help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='#' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
 demo: ## see the example policy enforced on real packets, in a cluster of namespaces
@@ -39,6 +39,11 @@ bench: ## measure the data path and the compiler (some minutes; ARGS=--quick is 
 	@mkdir -p docs/img
 	@$(bin)/python bench/datapath.py --plot docs/img/datapath.svg $(ARGS)
 	@$(bin)/python bench/compiler.py $(ARGS)
+
+bench-agent: ## measure the agent in clusters of 5,000 and 150,000 pods (half an hour; ARGS=--quick: a minute)
+	@scripts/setup bench
+	@mkdir -p docs/img
+	@$(bin)/python bench/agent.py --plot docs/img/agent-scale.svg $(ARGS)
 
 fmt: ## format the code and fix what can be fixed
 	@scripts/setup dev

@@ -33,6 +33,8 @@ from cluster_gen import (
 REPLICAS = 3
 PODS_PER_NAMESPACE = REPLICAS * len(TIERS)
 CROWD = "crowd"
+APPS = 40
+NAMESPACES_OF_TEAM = 25
 STATEFUL = "db"
 """The tier that is a StatefulSet."""
 
@@ -98,8 +100,10 @@ def namespace(name: str, labels: dict[str, str]) -> Object:
 
 
 def _team(index: int) -> dict[str, str]:
+    """A team has 25 namespaces however large the cluster is; policies name the first ones."""
+    team, more = TEAMS[index % len(TEAMS)], index // (len(TEAMS) * NAMESPACES_OF_TEAM)
     environment = ENVIRONMENTS[index // len(TEAMS) % len(ENVIRONMENTS)]
-    return {"team": TEAMS[index % len(TEAMS)], "environment": environment}
+    return {"team": f"{team}-{more}" if more else team, "environment": environment}
 
 
 def _node(index: int) -> Object:
@@ -118,12 +122,15 @@ def _node(index: int) -> Object:
 def _workloads(shape: AgentShape) -> Iterator[Workload]:
     for index in range(shape.namespaces):
         for tier in TIERS:
-            yield Workload(namespace_name(index), f"app-{index % 40}", tier)
+            yield Workload(namespace_name(index), f"app-{index % APPS}", tier)
 
 
 def _policies(shape: AgentShape, rng: random.Random) -> Iterator[Object]:
     """As many for each namespace as for the others; of each sort as many as of the others."""
-    makers: tuple[Callable[[Workload, random.Random], Object], ...] = POLICY_MAKERS
+    makers: tuple[Callable[[Workload, random.Random], Object], ...] = (
+        *POLICY_MAKERS,
+        _from_anywhere,
+    )
     for index in range(shape.policies):
         space, turn = index % shape.namespaces, index // shape.namespaces
         name = namespace_name(space)
@@ -131,9 +138,20 @@ def _policies(shape: AgentShape, rng: random.Random) -> Iterator[Object]:
         if kind >= len(makers):
             policy = (default_deny, allow_dns)[kind - len(makers)](name)
         else:
-            workload = Workload(name, f"app-{space % 40}", rng.choice(TIERS))
+            workload = Workload(name, f"app-{space % APPS}", rng.choice(TIERS))
             policy = policy_object(f"policy-{turn}", name, makers[kind](workload, rng))
         yield _with_metadata(policy, index)
+
+
+def _from_anywhere(workload: Workload, rng: random.Random) -> Object:
+    """Pods of one application may come in from all namespaces, as a gateway's or a monitor's do."""
+    labels = {"app": f"app-{rng.randrange(APPS)}", "tier": "web"}
+    peer = {"namespaceSelector": {}, "podSelector": {"matchLabels": labels}}
+    return {
+        "podSelector": {"matchLabels": {"app": workload.app}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [peer], "ports": [{"protocol": "TCP", "port": 9090}]}],
+    }
 
 
 def _with_metadata(policy: Object, index: int) -> Object:

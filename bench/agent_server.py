@@ -4,14 +4,15 @@
 
 It prints a line of JSON when it listens, and one for each line of JSON that it reads:
 `{"do": "churn", "rate": 500, "seconds": 60}` changes pods straight in its store, so that the cost
-of writing is not measured along; `{"do": "dump", "path": "…"}` writes what there is, for a
-comparison.
+of writing is not measured along; `{"do": "touch", "resource": "pod", "count": 9}` makes some newer;
+`{"do": "dump", "path": "…"}` writes what there is, for a comparison.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import sys
@@ -106,6 +107,16 @@ async def churn(api: Api, rate: int, seconds: float) -> dict[str, Any]:
     return {"changes": done, "seconds": time.monotonic() - began}
 
 
+def touch(api: Api, resource: str, count: int) -> dict[str, Any]:
+    """Some objects become newer; nothing else changes."""
+    collection = {"pod": PODS, "namespace": NAMESPACES, "policy": NETWORK_POLICIES}[resource]
+    versions = api.store[collection].at(None).after()
+    head = {"apiVersion": collection.api_version, "kind": collection.kind}
+    for version in list(itertools.islice(versions, count)):
+        api.store.put(collection, {**head, **version.decode()})
+    return {}
+
+
 def dump(api: Api, path: Path) -> dict[str, Any]:
     """What enforcement on one node depends on, as a manifest; of pods not more than that."""
     items = []
@@ -137,6 +148,8 @@ async def serve(shape: AgentShape, kubeconfig: Path) -> None:
             match asked.pop("do"):
                 case "churn":
                     _say(await churn(api, **asked))
+                case "touch":
+                    _say(touch(api, **asked))
                 case "dump":
                     _say(dump(api, Path(asked["path"])))
                 case other:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from agent_cluster import CROWD, AgentShape
+from agent_cluster import APPS, CROWD, AgentShape
 from agent_process import AgentProcess
 from cluster_gen import NODE
 from kernel_set import KernelSets
@@ -235,7 +236,7 @@ class Site:
         for index in range(count // 2):
             subject = self._local[1 + index % (len(self._local) - 1)]
             namespace, name = subject["metadata"]["namespace"], f"bench-{index}"
-            spec = self._policy_for(subject, {"app": f"app-{index % 40}", "bench": "yes"})
+            spec = self._policy_for(subject, {"app": f"app-{index % APPS}", "bench": "yes"})
             time.sleep(PACE)
             found.append(self._apply(partial(self._create_policy, namespace, name, spec)))
             time.sleep(PACE)
@@ -261,20 +262,21 @@ class Site:
         self._api.call("POST", path.rpartition("/")[0], pod)
         self._api.call("PATCH", f"{path}/status", {"status": pod["status"]})
 
+    def idle(self, seconds: float) -> dict[str, Any]:
+        """CPU of the agent while nothing happens, in cores."""
+        began, before = time.monotonic(), self._running.cpu()
+        time.sleep(seconds)
+        return {"cpu": (self._running.cpu() - before) / (time.monotonic() - began)}
+
     def nobody(self, count: int) -> dict[str, Any]:
         """Remote relabels that concern nobody here: CPU seconds of the agent and its children."""
-        idle_began, idle_before = time.monotonic(), self._running.cpu()
-        time.sleep(10)
-        idle = (self._running.cpu() - idle_before) / (time.monotonic() - idle_began)
         began, before = time.monotonic(), self._running.cpu()
         for index in range(count):
             pod = self._remote[index % len(self._remote)]
             self._api.label(pod_path(pod), note=str(index))
         # News come in order: once this one is seen, all are.
         self._flip(self._remote[0])
-        seconds = time.monotonic() - began
-        cpu = self._running.cpu() - before
-        return {"cpu": cpu - idle * seconds, "idle": idle, "seconds": seconds, "count": count}
+        return {"cpu": self._running.cpu() - before, "seconds": time.monotonic() - began}
 
     def crowd(self) -> dict[str, Any]:
         """A namespace with many pods enters a set and leaves it by one relabel."""
@@ -301,7 +303,7 @@ class Site:
         """A policy that selects about so many pods of all namespaces comes and goes."""
         subject = self._local[0]
         share = min(1.0, peers / (self._shape.pods - self._shape.crowd))
-        apps = [f"app-{index}" for index in range(max(1, round(40 * share)))]
+        apps = [f"app-{index}" for index in range(max(1, round(APPS * share)))]
         selector = {"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]}
         peer = {"namespaceSelector": {}, "podSelector": selector}
         spec = self._policy_for(subject, {}) | {
@@ -351,18 +353,18 @@ class Site:
         return {"same": found.returncode == 0, "text": found.stdout[:2000]}
 
     def wire(self, count: int) -> dict[str, Any]:
-        """Bytes that one event takes on the wire, HTTP's chunks included, by what happened."""
-        pods = [self._remote[index] for index in range(count)]
-        with self._api.watching("/api/v1/pods") as read:
-            for index, each in enumerate(pods):
-                self._api.label(pod_path(each), note=f"wire-{index}")
-            pod_bytes = read(count) / count
-        spaces = [f"/api/v1/namespaces/{each['metadata']['namespace']}" for each in pods]
-        with self._api.watching("/api/v1/namespaces") as read:
-            for index, path in enumerate(spaces):
-                self._api.label(path, note=f"wire-{index}")
-            space_bytes = read(count) / count
-        return {"pod": pod_bytes, "namespace": space_bytes}
+        """Bytes that one event takes on the wire, HTTP's chunks included, by kind."""
+        paths = {
+            "pod": "/api/v1/pods",
+            "namespace": "/api/v1/namespaces",
+            "policy": "/apis/networking.k8s.io/v1/networkpolicies",
+        }
+        found = {}
+        for name, path in paths.items():
+            with self._api.watching(path) as read:
+                self._tell_server(do="touch", resource=name, count=count)
+                found[name] = read(count) / count
+        return found
 
     # What the commands have in common.
 
@@ -436,6 +438,8 @@ def _loopback_bytes() -> int:
 def main() -> None:
     """Do what standard input says until it ends."""
     enter_private_namespaces()
+    # Ctrl-C is for whoever gives the orders; this ends when they end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     shape = AgentShape(**json.loads(sys.argv[1]))
     with tempfile.TemporaryDirectory() as directory:
         site = Site(shape, Path(directory))
