@@ -15,6 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from podwall.agent.control_client import ask
+from podwall.agent.control_words import AskStatus
+from podwall.agent.status import AgentStatus
+from podwall.errors import AgentError
 from tests.e2e.kernel import PrivateKernel, private_kernel
 
 PATIENCE = 30.0
@@ -178,9 +184,12 @@ class Site:
 
     def status(self) -> Json:
         """The agent's status; nothing if it does not answer."""
-        done = self.podwall("status", "-o", "json")
-        found: Json = json.loads(done.stdout) if done.stdout else {}
-        return found
+        try:
+            found = ask(str(self.state_dir), AskStatus(), AgentStatus)
+        except AgentError:
+            return {}
+        plain: Json = msgspec.to_builtins(found)
+        return plain
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask the agent over HTTP."""
