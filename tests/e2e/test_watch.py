@@ -20,7 +20,8 @@ import pytest
 
 from podwall.agent.watch.client import ApiClient
 from podwall.agent.watch.credentials import load_access
-from podwall.agent.watch.reflector import Options, Reflector, reflectors
+from podwall.agent.watch.options import Options
+from podwall.agent.watch.reflector import Reflector, reflectors
 from podwall.agent.watch.targets import target
 from podwall.cluster.events import Kind
 from podwall.errors import (

@@ -33,7 +33,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     """Seconds that a server may take: to connect, to begin an answer, and between its pieces."""
 
     connect: float = 10
-    answer: float = 35
+    answer: float = 60
     piece: float = 30
 
 
@@ -112,8 +112,9 @@ class ApiClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """The body at ``path``."""

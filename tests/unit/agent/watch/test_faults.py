@@ -9,7 +9,8 @@ import pytest
 
 from podwall import errors
 from podwall.agent.watch.client import ApiClient
-from podwall.agent.watch.reflector import Options, Outside, Reflector
+from podwall.agent.watch.options import Options, Outside
+from podwall.agent.watch.reflector import Reflector
 from podwall.agent.watch.targets import target
 from podwall.agent.watch.wire import parse_refusal
 from podwall.cluster.events import Deleted, Kind

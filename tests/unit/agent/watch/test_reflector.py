@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from podwall.agent.watch.reflector import Options
+from podwall.agent.watch.options import Options
 from podwall.cluster.events import Kind
 from podwall.lab.apiserver import Server, ServerOptions
 from podwall.lab.apiserver.faults import Trouble

@@ -10,7 +10,8 @@ from typing import Any
 from podwall.agent.watch.client import ApiClient, Timeouts
 from podwall.agent.watch.credentials import Access
 from podwall.agent.watch.identity import Identity
-from podwall.agent.watch.reflector import Options, Reflector
+from podwall.agent.watch.options import Options
+from podwall.agent.watch.reflector import Reflector
 from podwall.agent.watch.targets import targets
 from podwall.cluster.events import Applied, Event, Kind, ObjectKey, Remaining
 from podwall.cluster.snapshot import Snapshot
