@@ -76,7 +76,7 @@ def _up_with_agents(args: argparse.Namespace) -> Status:
     things = read_things(args.files, stdin)
     if things.others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in things.others.items())
-        print_note(f"the lab's API server does not serve these kinds: {kinds}")
+        print_note(f"left out, for the lab's API server does not serve these kinds: {kinds}")
     families = options.families_of(args)
     nodes = nodes_only(first_snapshot(manifests, args.nodes or 1, families))
     config = Config(

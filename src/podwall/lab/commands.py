@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,11 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.errors import InputError
-from podwall.lab import client, leading, state
+from podwall.lab import client, inventory, leading, state
 from podwall.lab.client import Lab
 from podwall.lab.cluster.config import Config
 from podwall.lab.cluster.places import state_directory_of
@@ -80,7 +78,7 @@ def run(
             lab.down()
     show_matrix(matrix, output)
     if keep and not output.as_json:
-        output.console.print(_stays_up(name), soft_wrap=True)
+        output.console.print(inventory.stays_up(name), soft_wrap=True)
     return 0 if matrix.agrees else 1
 
 
@@ -93,9 +91,11 @@ def up(
     status = lab.status()
     lab.close()
     if output.as_json:
-        _print_json(output, _status_dict(name, status))
+        _print_json(output, inventory.status_dict(name, status))
     else:
-        output.console.print(f"{_inventory(status)}. {_stays_up(name)}", soft_wrap=True)
+        output.console.print(
+            f"{inventory.summary(status)}. {inventory.stays_up(name)}", soft_wrap=True
+        )
     return 0
 
 
@@ -119,10 +119,10 @@ def up_with_agents(
     sys.stderr.flush()
     current = _status_of(config.name)
     if output.as_json:
-        found = _status_dict(config.name, current)
+        found = inventory.status_dict(config.name, current)
         _print_json(output, {**found, "refused": list(up.refused)})
     else:
-        output.console.print(_welcome(config, current), soft_wrap=True, highlight=False)
+        output.console.print(inventory.welcome(config, current), soft_wrap=True, highlight=False)
     return 1 if up.refused else 0
 
 
@@ -143,15 +143,15 @@ def status(output: Output, name: str | None = None) -> int:
     names = [note.name for note in state.notes()] if name is None else [name]
     found = {each: _status_of(each) for each in names}
     if output.as_json:
-        _print_json(output, {"labs": [_status_dict(*item) for item in found.items()]})
+        _print_json(output, {"labs": [inventory.status_dict(*item) for item in found.items()]})
         return 0
     if not found:
         output.console.print("no lab is up: 'podwall lab up FILES' starts one")
     for each, current in found.items():
-        output.console.print(f"[bold]{each}[/bold]: {_inventory(current)}", highlight=False)
+        output.console.print(f"[bold]{each}[/bold]: {inventory.summary(current)}", highlight=False)
         if current.led:
-            output.console.print(Text(_cluster_lines(each)), soft_wrap=True)
-        output.console.print(_places(current))
+            output.console.print(Text(inventory.cluster_lines(each)), soft_wrap=True)
+        output.console.print(inventory.places(current))
     return 0
 
 
@@ -253,98 +253,6 @@ def _found(name: str) -> Iterator[Lab]:
 
     with contextlib.closing(client.find(name, busy)) as lab:
         yield lab
-
-
-def _stays_up(name: str) -> str:
-    option = "" if name == DEFAULT_NAME else f" --name {name}"
-    return (
-        f"It stays up: try 'podwall lab exec{option} POD -- COMMAND' or "
-        f"'podwall lab probe{option}'; 'podwall lab down{option}' ends it."
-    )
-
-
-def _welcome(config: Config, status: Status) -> Text:
-    option = "" if config.name == DEFAULT_NAME else f" --name {config.name}"
-    enforced = "an agent on each node" if config.agents else "without agents"
-    lines = (
-        f"{_inventory(status)}, {enforced}. It stays up; talk to it from this machine:",
-        f"  export KUBECONFIG={shlex.quote(str(state.kubeconfig_path(config.name)))}",
-        "  kubectl get pods -A -o wide",
-        "  kubectl run web --image=any --port=80 --labels=app=web",
-        "  kubectl apply -f examples/test-network-policy",
-        f"  podwall lab probe{option} --to default/web",
-        f"  podwall lab exec{option} node/{status.nodes[0]} -- podwall status",
-        f"'podwall lab down{option}' ends it.",
-    )
-    return Text("\n".join(lines))
-
-
-def _cluster_lines(name: str) -> str:
-    """Where the API server of a lab is, and how its agents are."""
-    lines = [f"kubeconfig: {state.kubeconfig_path(name)}"]
-    for each in leading.overview(name).agents:
-        health = "ready" if each.ready else f"not ready: {escaped(each.why_not)}"
-        process = f", process {each.pid}" if each.pid else ""
-        again = f", started again {_count(each.restarts, 'time')}" if each.restarts else ""
-        lines.append(f"agent of {each.node}: {health}{process}{again}")
-    return "\n".join(lines)
-
-
-def _cluster_dict(name: str) -> dict[str, Any]:
-    found = leading.overview(name)
-    return {
-        "kubeconfig": str(state.kubeconfig_path(name)),
-        "server": found.url,
-        "agents": [msgspec.to_builtins(each) for each in found.agents],
-    }
-
-
-def _inventory(status: Status) -> str:
-    families = " and ".join(f"IPv{family}" for family in status.families)
-    pods = sum(
-        not each.party.name.startswith("node/") and each.node != "" for each in status.places
-    )
-    return (
-        f"{_count(pods, 'pod')} on {_count(len(status.nodes), 'node')}, {status.cni.value}, "
-        f"{families}, {_count(len(status.policies), 'policy', 'policies')}"
-    )
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _places(status: Status) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("name", "node", "addresses", "namespace"):
-        table.add_column(header, overflow="fold")
-    for each in status.places:
-        addresses = " ".join(each.party.addresses)
-        # As Text, for rich takes plain strings in tables for its markup: names may hold brackets.
-        table.add_row(Text(each.party.name), Text(each.node), addresses, each.netns)
-    return table
-
-
-def _status_dict(name: str, status: Status) -> dict[str, Any]:
-    return {
-        "name": name,
-        "built": status.built,
-        "cni": status.cni.value,
-        "families": [f"ipv{family}" for family in status.families],
-        "nodes": list(status.nodes),
-        "policies": list(status.policies),
-        "endpoints": [
-            {
-                "name": each.party.name,
-                "kind": each.party.kind.value,
-                "node": each.node,
-                "addresses": list(each.party.addresses),
-                "netns": each.netns,
-            }
-            for each in status.places
-        ],
-        **(_cluster_dict(name) if status.led else {}),
-    }
 
 
 def _change_dict(change: Change) -> dict[str, Any]:

@@ -8,24 +8,26 @@ import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
-import yaml
 from aiohttp import web
 from multidict import CIMultiDict
 
-from podwall.lab.apiserver import discovery, forms, listing, protobuf, status
-from podwall.lab.apiserver.api import Api, Deletion
+from podwall.lab.apiserver import discovery, forms, listing, status
+from podwall.lab.apiserver.api import Api
+from podwall.lab.apiserver.bodies import (
+    JSON,
+    is_dry_run,
+    known_fields,
+    read_body,
+    read_deletion,
+)
 from podwall.lab.apiserver.faults import Faults
-from podwall.lab.apiserver.fields import unknown_fields
 from podwall.lab.apiserver.resources import Resource, Target, parse_path
 from podwall.lab.apiserver.scales import read_scale, write_scale
 from podwall.lab.apiserver.store import Stored
 from podwall.lab.apiserver.watching import Watch
 
-JSON = "application/json"
-YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")
 ZIP_FROM = 128 * 1024
 # Deleting one of these answers with what it was, the others with a Status.
 RETURNED_KINDS = ("Pod", "Namespace", "ServiceAccount", "Service")
@@ -180,37 +182,37 @@ class Handlers:
     async def _scale(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
         if verb == "get":
             return web.json_response(read_scale(self._api, target))
-        body, dry_run = await _body(request), _dry_run(request)
+        body, dry_run = await read_body(request), is_dry_run(request)
         patch = verb == "patch"
         return web.json_response(write_scale(self._api, target, body, patch=patch, dry_run=dry_run))
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        thing, warnings = _known_fields(request, target, await _body(request))
-        outcome = self._api.create(target, thing, _dry_run(request))
+        thing, warnings = known_fields(request, target, await read_body(request))
+        outcome = self._api.create(target, thing, is_dry_run(request))
         if target.subresource == "binding":
             return web.json_response(_success(), status=201)
         return self._answer(request, target.resource, outcome.version, 201, warnings)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
-        thing, warnings = _known_fields(request, target, await _body(request))
-        outcome = self._api.update(target, thing, _dry_run(request))
+        thing, warnings = known_fields(request, target, await read_body(request))
+        outcome = self._api.update(target, thing, is_dry_run(request))
         return self._answer(request, target.resource, outcome.version, warnings=warnings)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        patch, warnings = _known_fields(request, target, await _body(request))
+        patch, warnings = known_fields(request, target, await read_body(request))
         outcome = self._api.patch(
             target,
             patch,
             request.content_type,
             manager=request.query.get("fieldManager", ""),
             force=request.query.get("force") == "true",
-            dry_run=_dry_run(request),
+            dry_run=is_dry_run(request),
         )
         code = 201 if outcome.created else 200
         return self._answer(request, target.resource, outcome.version, code, warnings)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        version, gone = self._api.delete(target, await _deletion(request))
+        version, gone = self._api.delete(target, await read_deletion(request))
         if not gone or target.resource.kind in RETURNED_KINDS:
             return self._answer(request, target.resource, version)
         details = {"name": version.name, "kind": target.resource.plural}
@@ -221,7 +223,7 @@ class Handlers:
 
     async def _delete_all(self, request: web.Request, target: Target) -> web.StreamResponse:
         selection = listing.parse_selection(target, request.query)
-        options = await _deletion(request)
+        options = await read_deletion(request)
         found = self._api.select(target, selection.labels, selection.fields)
         for each in found:
             one = msgspec.structs.replace(target, namespace=each.namespace, name=each.name)
@@ -286,64 +288,6 @@ def _verb(request: web.Request, target: Target) -> str:
 
 def _form(request: web.Request) -> forms.Form:
     return forms.parse_form(request.headers.get("Accept", ""), request.query)
-
-
-def _dry_run(request: web.Request) -> bool:
-    return request.query.get("dryRun") == "All"
-
-
-async def _body(request: web.Request) -> Any:
-    data = await request.read()
-    kind = request.content_type
-    if kind == protobuf.MEDIA_TYPE:
-        try:
-            return protobuf.decode(data)
-        except (ValueError, KeyError, IndexError) as error:
-            raise status.unsupported_media_type((JSON, YAML_TYPES[0])) from error
-    known = kind == JSON or kind.endswith("+json") or kind in YAML_TYPES
-    # Clients that send nothing else than JSON may leave the header away.
-    if not known and "Content-Type" in request.headers:
-        raise status.unsupported_media_type((JSON, YAML_TYPES[0]))
-    try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        if kind not in YAML_TYPES:
-            raise status.bad_request(f"the object provided is unrecognized: {error}") from error
-    try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise status.bad_request(f"error decoding YAML: {error}") from error
-
-
-def _known_fields(request: web.Request, target: Target, body: Any) -> tuple[Any, list[str]]:
-    """``body`` without the fields that its kind does not have, and what to say of these.
-
-    Raises:
-        ApiError: there are such fields, and the client wants them to be an error.
-    """
-    if not isinstance(body, dict) or target.subresource == "binding":
-        return body, []
-    validation = request.query.get("fieldValidation", "Warn")
-    words = [f'unknown field "{each}"' for each in unknown_fields(target.resource, body)]
-    if words and validation == "Strict":
-        kind, version = target.resource.kind, target.resource.version
-        raise status.bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {kind}: '
-            f"strict decoding error: {', '.join(words)}"
-        )
-    return body, words if validation == "Warn" else []
-
-
-async def _deletion(request: web.Request) -> Deletion:
-    options = (await _body(request) if request.can_read_body else None) or {}
-    grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
-    wanted = options.get("preconditions") or {}
-    return Deletion(
-        grace=None if grace is None else int(grace),
-        uid=wanted.get("uid") or "",
-        revision=wanted.get("resourceVersion") or "",
-        dry_run="All" in (options.get("dryRun") or []) or _dry_run(request),
-    )
 
 
 def _success() -> dict[str, object]:
