@@ -381,11 +381,13 @@ def test_when_up_is_broken_off_nothing_stays(home: Path, number: signal.Signals)
 
 
 def test_an_ordinary_user_has_a_cluster_on_bridges(home: Path):
-    """In a user namespace where this process is nobody special, as every ordinary user is."""
-    directory = home / "ordinary"
-    directory.mkdir()
+    """In a user namespace where this process is nobody special, and with notes in ``/run``.
+
+    That is where ordinary users have their runtime directory; the lab's own ``/run`` is another.
+    """
     script = f"""
         set -e
+        export XDG_RUNTIME_DIR=/run/user/1000
         export KUBECONFIG=$XDG_RUNTIME_DIR/podwall-lab/mine/kubeconfig
         podwall() {{ {sys.executable} -P -m podwall "$@"; }}
         podwall lab up {EXAMPLE} --agents --nodes 2 --cni bridge --name mine
@@ -395,9 +397,13 @@ def test_an_ordinary_user_has_a_cluster_on_bridges(home: Path):
         podwall lab probe --name mine --to guest
         podwall lab down --name mine
     """
+    prepare = (
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/user/1000 && "
+        'exec unshare --user --map-user=1000 --map-group=1000 -- bash -c "$0"'
+    )
     done = subprocess.run(
-        ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--", "bash", "-c", script],
-        env={**Cluster(home, "mine").environment, "XDG_RUNTIME_DIR": str(directory)},
+        ["unshare", "--user", "--map-root-user", "--mount", "--", "bash", "-c", prepare, script],
+        env=Cluster(home, "mine").environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -176,7 +176,7 @@ def _keep(
     os.write(writer, f"{os.getpid()} {holder}\n".encode())
     os.close(writer)
     os.write(life_writer, _TOLD)
-    _redirect(os.devnull)
+    _redirect(_open_sink(os.devnull))
     close_all_but({life_writer})
     _, status = os.waitpid(holder, 0)
     return os.waitstatus_to_exitcode(status) & 0xFF
@@ -189,11 +189,17 @@ def _hold(main: Callable[[], int], writer: int, life: int, keep_open: set[int], 
     if os.read(life, 1) != _TOLD:
         return 1  # the keeper died before the kernel knew that we go with it
     try:
+        # First, for it is mostly somewhere in /run, where ordinary users have their directory.
+        sink = _open_sink(log)
+    except OSError as error:
+        os.write(writer, f"{log}: {error.strerror}".encode())
+        return 1
+    try:
         _prepare_mounts()
     except OSError as error:
         os.write(writer, _refusal(error).encode())
         return 1
-    _redirect(log)
+    _redirect(sink)
     close_all_but(keep_open)
     os.write(writer, _READY.encode())
     os.close(writer)
@@ -257,9 +263,12 @@ def _refusal(error: OSError) -> str:
     )
 
 
-def _redirect(path: str) -> None:
+def _open_sink(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def _redirect(sink: int) -> None:
     source = os.open(os.devnull, os.O_RDONLY)
-    sink = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.dup2(source, 0)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
