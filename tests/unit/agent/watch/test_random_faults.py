@@ -23,7 +23,16 @@ from podwall.lab.apiserver.resources import NAMESPACES, NETWORK_POLICIES, NODES,
 from podwall.lab.apiserver.watching import WatchList
 from podwall.model.objects import Namespace, Node, Pod
 from podwall.model.policy import Policy
-from tests.unit.agent.watch.watching import IMPATIENT, NODE, Json, Watched, pod, until, watched
+from tests.unit.agent.watch.watching import (
+    HASTY,
+    HASTY_TIMEOUTS,
+    NODE,
+    Json,
+    Watched,
+    pod,
+    until,
+    watched,
+)
 
 SEEDS = range(int(os.environ.get("PODWALL_SEEDS", "8")))
 STEPS = 60
@@ -122,7 +131,7 @@ async def test_after_any_writes_and_faults_the_state_is_that_of_the_store(seed: 
     api.load([{"kind": "Node", "apiVersion": "v1", "metadata": {"name": NODE}}])
     async with (
         Server(api) as server,
-        watched(server, IMPATIENT, tuple(Kind), wait=False) as found,
+        watched(server, HASTY, tuple(Kind), wait=False, timeouts=HASTY_TIMEOUTS) as found,
     ):
         history = History(found, seed)
         for _ in range(STEPS):

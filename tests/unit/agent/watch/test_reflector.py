@@ -11,7 +11,7 @@ from podwall.lab.apiserver import Server, ServerOptions
 from podwall.lab.apiserver.faults import Trouble
 from podwall.lab.apiserver.watching import WatchList
 from podwall.model.objects import PodKey
-from tests.unit.agent.watch.watching import IMPATIENT, Watched, pod, until, watched
+from tests.unit.agent.watch.watching import HASTY, IMPATIENT, Watched, pod, until, watched
 
 IN_PAGES = msgspec.structs.replace(IMPATIENT, watch_list=False)
 
@@ -92,7 +92,7 @@ async def test_a_server_that_never_heard_of_lists_in_watches_is_asked_for_pages(
     async with Server() as server:
         server.faults.watch_list = WatchList.UNKNOWN
         server.api.load([pod("a")])
-        async with watched(server) as found:
+        async with watched(server, HASTY) as found:
             assert found.asked("list") == 1
             found.put(pod("b"))
             await until(lambda: len(found.feed.pods) == 2)

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
+
 from podwall.agent.watch.client import ApiClient, Timeouts
 from podwall.agent.watch.credentials import Access
 from podwall.agent.watch.identity import Identity
@@ -24,10 +26,14 @@ PATIENCE = 20
 NODE = "node-1"
 Json = dict[str, Any]
 
-IMPATIENT = Options(page=3, silence=1, initial_silence=0.3, steady=0.05, base=0.005, cap=0.05)
+IMPATIENT = Options(page=3, silence=15, initial_silence=15, steady=0.05, base=0.005, cap=0.05)
 """Waits that fit a test. The order of events never depends on them."""
 
-QUICK = Timeouts(connect=2, answer=1, piece=1)
+HASTY = msgspec.structs.replace(IMPATIENT, silence=0.3, initial_silence=0.3)
+"""Gives silent connections up, which on a busy machine may also happen to others."""
+
+QUICK = Timeouts(connect=5, answer=15, piece=15)
+HASTY_TIMEOUTS = Timeouts(connect=1, answer=0.5, piece=0.5)
 
 
 class Learned:
@@ -124,10 +130,11 @@ async def watched(
     options: Options = IMPATIENT,
     kinds: tuple[Kind, ...] = (Kind.POD,),
     wait: bool = True,
+    timeouts: Timeouts = QUICK,
 ) -> AsyncIterator[Watched]:
     """Run reflectors of some kinds."""
     feed = Learned()
-    async with ApiClient(await access_to(server), QUICK) as client:
+    async with ApiClient(await access_to(server), timeouts) as client:
         reflectors = {
             each.kind: Reflector(client, each, feed, options)
             for each in targets(NODE)
