@@ -16,7 +16,7 @@ help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='#' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+		while IFS='#' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
 
 demo: ## see the example policy enforced on real packets, in a cluster of namespaces
 	@scripts/setup runtime
@@ -40,10 +40,10 @@ bench: ## measure the data path and the compiler (some minutes; ARGS=--quick is 
 	@$(bin)/python bench/datapath.py --plot docs/img/datapath.svg $(ARGS)
 	@$(bin)/python bench/compiler.py $(ARGS)
 
-bench-agent: ## measure the agent in clusters of 5,000 and 150,000 pods (half an hour; ARGS=--quick: a minute)
+bench-agent: ## measure the agent in clusters of 5,000 and 150,000 pods (ARGS=--quick is shorter)
 	@scripts/setup bench
 	@mkdir -p docs/img
-	@$(bin)/python bench/agent.py --plot docs/img/agent-scale.svg $(ARGS)
+	@$(bin)/python bench/agent.py --plot docs/img/agent-scale.svg --write docs/scale.md $(ARGS)
 
 fmt: ## format the code and fix what can be fixed
 	@scripts/setup dev

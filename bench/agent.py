@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import agent_docs
 from agent_cluster import LARGE, SMALL, TINY, AgentShape
 from agent_results import (
     LARGE_TARGETS,
@@ -178,10 +179,15 @@ def parse_arguments() -> argparse.Namespace:
         epilog="Exit status: 0 done, 1 with --check if a target is missed, 2 it cannot run here.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a minute: clusters of 1,000 and 5,000 pods"
+        "--quick",
+        action="store_true",
+        help="a minute or two: clusters of 1,000 and 5,000 pods; files stay as they are",
     )
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the results as SVG")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the figures between their marks in FILE"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write all samples as JSON")
     parser.add_argument("-o", dest="output", choices=("table", "json"), default="table")
     return parser.parse_args()
@@ -207,10 +213,12 @@ def main() -> int:
     if arguments.save:
         arguments.save.write_text(text)
     sys.stdout.write(text if arguments.output == "json" else format_table(outcomes))
-    if arguments.plot:
+    if arguments.plot and not arguments.quick:
         from agent_plot import draw  # noqa: PLC0415 - needs matplotlib, which nothing else does
 
         draw(outcomes, arguments.plot)
+    if arguments.write and not arguments.quick:
+        agent_docs.write(outcomes, arguments.write)
     return 1 if arguments.check and any_missed(outcomes) else 0
 
 

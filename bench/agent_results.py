@@ -159,15 +159,18 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shown(value: float, unit: str) -> str:
+    """A figure with as many digits as it is worth."""
+    digits = 0 if value >= 1000 or unit in ("", "B") else 1 if value >= 10 else 2
+    return "-" if math.isnan(value) else f"{value:,.{digits}f} {unit}".rstrip()
+
+
 def _cell(row: Row, index: int) -> str:
-    value = row.values[index]
-    digits = 0 if value >= 1000 or row.unit in ("", "B") else 1 if value >= 10 else 2
-    text = "-" if math.isnan(value) else f"{value:,.{digits}f} {row.unit}".rstrip()
     target = row.targets[index] if row.targets else None
     verdict = ""
     if target is not None:
         verdict = f" {'MISS' if row.missed()[index] else 'PASS'} (≤ {target:g})"
-    return f"{text:>13}{verdict:17}"
+    return f"{shown(row.values[index], row.unit):>13}{verdict:17}"
 
 
 def any_missed(outcomes: Sequence[Outcome]) -> bool:

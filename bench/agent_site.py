@@ -39,6 +39,9 @@ PACE = 0.15
 
 POLL = 0.0005
 
+OTHER_NODES = 12
+"""The pods of so many other nodes are relabelled."""
+
 
 class Api:
     """Writes to the API server over one connection, and measures what a watch of it costs."""
@@ -64,11 +67,11 @@ class Api:
         """Set labels, or with `None` take them away."""
         self.call("PATCH", path, {"metadata": {"labels": labels}})
 
-    def items(self, path: str) -> Iterator[dict[str, Any]]:
+    def items(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """A list, page by page."""
-        token = ""
+        words, token = "".join(f"&{key}={value}" for key, value in query.items()), ""
         while True:
-            page = self.call("GET", f"{path}?limit=1000{token}")
+            page = self.call("GET", f"{path}?limit=1000{words}{token}")
             yield from page["items"]
             if not (rest := page["metadata"].get("continue")):
                 return
@@ -131,17 +134,17 @@ class Site:
         self._api = Api(self._filled["url"])
         self._chance = random.Random(1)
         self._sets = KernelSets().__enter__()
-        pods = [each for each in self._api.items("/api/v1/pods") if self._wanted(each)]
-        self._local = [each for each in pods if each["spec"]["nodeName"] == NODE]
-        self._remote = [each for each in pods if each["spec"]["nodeName"] != NODE]
+        self._local = list(self._pods_of(NODE))
+        others = range(1, min(shape.nodes, OTHER_NODES + 1))
+        self._remote = [pod for each in others for pod in self._pods_of(f"node-{each}")]
+        self._chance.shuffle(self._remote)
         self._agent: AgentProcess | None = None
         self._set = ""
 
-    def _wanted(self, pod: dict[str, Any]) -> bool:
-        """All pods of the node and enough of the others; not 150,000 in this process."""
-        if pod["metadata"]["namespace"] == CROWD:
-            return False
-        return pod["spec"]["nodeName"] == NODE or self._chance.random() < 3000 / self._shape.pods
+    def _pods_of(self, node: str) -> Iterator[dict[str, Any]]:
+        for each in self._api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={node}"):
+            if each["metadata"]["namespace"] != CROWD:
+                yield each
 
     def _answer(self) -> dict[str, Any]:
         assert self._server.stdout is not None
