@@ -129,8 +129,7 @@ class LiveEndpoints:
     def _remove(self, key: PodKey) -> None:
         old = self._endpoints.pop(key, None)
         for address in () if old is None else old.addresses:
-            if self._keys_by_address.get(address) == key:
-                del self._keys_by_address[address]
+            self._keys_by_address.pop(address, None)
 
 
 _NO_PODS: Mapping[PodKey, Pod] = {}

@@ -9,7 +9,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from podwall.cluster.events import Applied, ClusterObject, Deleted
+from podwall.cluster.events import Applied, ClusterObject, Deleted, Event
 from podwall.cluster.state import ClusterState
 from podwall.model.flow import Flow, Verdict
 from podwall.model.net import Family
@@ -134,19 +134,38 @@ def test_s10_a_refused_policy_that_goes_is_forgotten_and_an_unknown_one_is_never
     assert allowed(live.ruleset(), FROM_FAR)
 
 
-def test_s37_an_address_that_passes_to_a_pod_with_another_number_changes_the_named_port() -> None:
-    egress = policy(
-        "a/out",
-        {"role": "web"},
-        egress=[allow(pods({"t": "one"}, namespaces="a"), ports=[named("x")])],
-    )
-    first = pod("a/first", "10.2.0.9", node="n2", ports=["x:81/tcp"], t="one")
-    live = started(egress, others=[first])
-    heir = pod("a/heir", "10.2.0.9", node="n2", ports=["x:82/tcp"], created="2", t="one")
-    change = live.apply([Applied(heir)])
+TO_X = policy(
+    "a/out",
+    {"role": "web"},
+    egress=[allow(pods({"t": "one"}, namespaces="a"), ports=[named("x")])],
+)
+FIRST = pod("a/first", "10.2.0.9", node="n2", ports=["x:81/tcp"], created="1", t="one")
+HEIR = pod("a/heir", "10.2.0.9", node="n2", ports=["x:82/tcp"], created="2", t="one")
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "number"),
+    [
+        pytest.param([FIRST], Applied(HEIR), 82, id="a newer pod takes the address"),
+        pytest.param([FIRST, HEIR], Deleted(HEIR.key), 81, id="the address falls to an older pod"),
+        pytest.param(
+            [FIRST],
+            Applied(msgspec.structs.replace(FIRST, ports=HEIR.ports)),
+            82,
+            id="the pod has another number",
+        ),
+    ],
+)
+def test_s37_a_named_port_follows_the_pod_that_an_address_stands_for(
+    before: list[Pod], event: Event, number: int
+) -> None:
+    live = started(TO_X, others=before)
+    change = live.apply([event])
     assert not change.dirty.members
-    assert not allowed(live.ruleset(), flow("10.1.0.3", "10.2.0.9", 81))
-    assert allowed(live.ruleset(), flow("10.1.0.3", "10.2.0.9", 82))
+    for tried in (81, 82):
+        packet = flow("10.1.0.3", "10.2.0.9", tried)
+        assert allowed(live.ruleset(), packet) is (tried == number)
+    assert change.judge == frozenset({addr("10.2.0.9")})
     assert live.ruleset() == expected(live)
 
 
@@ -180,7 +199,7 @@ def test_names_are_given_back_however_many_policies_come_and_go() -> None:
     with mock.patch.object(names, "digest", side_effect=weak_digest):
         live = started()
         for number in range(1, 40):
-            rules = [allow(pods({"t": str(number)}, namespaces="a"))]
+            rules = [allow(pods({"t": f"generation-{number}"}, namespaces="a"))]
             live.apply([Applied(policy("a/p", {"role": "web"}, ingress=rules))])
         live.apply([Deleted(PolicyKey("a", "p"))])
     assert live.ruleset() == expected(live)
