@@ -10,7 +10,7 @@ export PYTHON
 bin := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check bench bench-agent fmt docs lock clean
+.PHONY: help demo lab test check bench bench-agent fmt docs lock clean
 
 help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
@@ -22,6 +22,11 @@ demo: ## see the example policy enforced on real packets, in a cluster of namesp
 	@scripts/setup runtime
 	@echo '$$ podwall lab run examples/test-network-policy --nodes 2'
 	@$(bin)/python -m podwall lab run examples/test-network-policy --nodes 2
+
+lab: ## a small cluster on this machine, with agents and an API server for your kubectl
+	@scripts/setup agent
+	@$(bin)/python -m podwall lab up --agents --nodes 3 $(ARGS)
+	@echo "First, for this shell: . .venv/bin/activate"
 
 test: ## run all tests, also those on private kernels
 	@scripts/setup dev

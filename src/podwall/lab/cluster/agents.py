@@ -125,7 +125,7 @@ def _become(argv: Sequence[str], run: str, sink: int, parent: int) -> None:
             os.dup2(sink, 1)
             os.dup2(sink, 2)
             isolation.close_all_but(())
-            os.execve(argv[0], list(argv), _environment(os.environ))  # noqa: S606 - no shell is wanted
+            os.execvpe(argv[0], list(argv), _environment(os.environ))  # noqa: S606 - no shell is wanted
     except OSError as error:
         with contextlib.suppress(OSError):
             os.write(2, f"{argv[0]}: {error}\n".encode())
