@@ -16,7 +16,7 @@ help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='#' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
+		while IFS='#' read -r name text; do printf '%-19s %s\n' "$$name" "$$text"; done
 
 demo: ## see the example policy enforced on real packets, in a cluster of namespaces
 	@scripts/setup runtime
