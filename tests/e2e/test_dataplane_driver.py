@@ -267,7 +267,8 @@ def test_a_refused_set_step_keeps_what_came_before_and_names_the_line(bench: Ben
     )
     with pytest.raises(BatchRefused) as refused:
         bench.dataplane.run(step)
-    assert refused.value.line == 4
+    # After the set's creation, its emptying and its member.
+    assert refused.value.line == 5
     assert "p-never-x 10.0.0.8" in str(refused.value)
     assert bench.dataplane.observe().v4.sets["PW4-p-web-x"] == full
 
@@ -289,6 +290,13 @@ def test_a_set_that_another_rule_names_stays_and_the_rest_goes(
         bench.dataplane.run(SetStep(destroy=tuple(each.name for each in sets)))
     assert list(bench.dataplane.observe().v4.sets) == ["PW4-p-b-x"]
     assert "PW4-p-b-x" in caplog.text
+
+
+def test_a_set_that_stayed_is_made_anew_without_what_it_held(bench: Bench) -> None:
+    bench.dataplane.run(SetStep(create=(peers(V4, "10.0.0.1", "10.0.0.2"),)))
+    bench.restore(V4, ":OTHERS - [0:0]", "-A OTHERS -m set --match-set PW4-p-web-x src")
+    bench.dataplane.run(SetStep(create=(peers(V4, "10.0.0.2"),)))
+    assert bench.dataplane.observe().v4.sets["PW4-p-web-x"] == peers(V4, "10.0.0.2")
 
 
 def test_sets_can_be_destroyed_right_after_the_rules_that_named_them(bench: Bench) -> None:

@@ -138,7 +138,7 @@ class KernelDataPlane:
         """See :meth:`DataPlane.run`."""
         match step:
             case SetStep():
-                self._restore_sets(render_set_step(self._present_families(step)))
+                self._restore_sets(render_set_step(self._present_families(step), emptied=True))
             case ChainStep():
                 if step.family in self._families:
                     self._run_chains(step)

@@ -15,7 +15,7 @@ import msgspec
 from podwall.dataplane.fence import set_word
 from podwall.errors import CompileError
 from podwall.model.net import Address, Family, Protocol
-from podwall.ruleset.ir import AddressPort, IPSet, Member, Net, SetType
+from podwall.ruleset.ir import AddressPort, IPSet, Member, Net, SetRole, SetType
 from podwall.ruleset.plan import MemberChange, SetStep
 
 MAX_MEMBERS = 1_048_576
@@ -47,13 +47,17 @@ class CutMember(msgspec.Struct, frozen=True, order=True):
     client: Address
 
 
-def render_set_step(step: SetStep) -> str:
+def render_set_step(step: SetStep, *, emptied: bool = False) -> str:
     """One batch for ``ipset restore``: create with members, add, delete, destroy, in this order.
+
+    ``emptied`` is for who knows that no rule of ours names the created sets yet. One of that name
+    may be there all the same, kept from being destroyed by somebody else's rule; what it held must
+    not be allowed anew.
 
     Raises:
         CompileError: a name or member that podwall must not send.
     """
-    lines = [line for each in step.create for line in _create_lines(each)]
+    lines = [line for each in step.create for line in _create_lines(each, emptied=emptied)]
     lines += [line for change in step.add for line in _member_lines("add", change)]
     lines += [line for change in step.delete for line in _member_lines("del", change)]
     lines += [f"destroy {set_word(name)}" for name in step.destroy]
@@ -96,12 +100,14 @@ def hash_size(members: int) -> int:
     return size
 
 
-def _create_lines(ipset: IPSet) -> Iterator[str]:
+def _create_lines(ipset: IPSet, *, emptied: bool) -> Iterator[str]:
     timeout = "" if ipset.timeout is None else f" timeout {_timeout(ipset)}"
     yield (
         f"create {set_word(ipset.name)} {ipset.type.value} family {ipset.family.ipset_name} "
         f"hashsize {hash_size(len(ipset.members))} maxelem {MAX_MEMBERS}{timeout} -exist"
     )
+    if emptied and ipset.role is not SetRole.CUT:
+        yield f"flush {ipset.name}"
     members = sorted(ipset.members, key=_member_order)
     yield from _member_lines("add", MemberChange(ipset, tuple(members)))
 

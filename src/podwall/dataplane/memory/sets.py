@@ -86,6 +86,8 @@ class Sets:
                     self._create(number, name, kind, options, exist)
                 case (("add" | "del"), [name, member, *options]):
                     self._change(number, verb, name, member, options, exist)
+                case "flush", [name] if name in self.by_name:
+                    self.by_name[name].members.clear()
                 case "destroy", [name]:
                     self._destroy(number, name, exist)
                 case _:

@@ -19,7 +19,7 @@ from podwall.model.policy import PolicyKey
 from podwall.model.settings import Settings
 from tests.builders import addr, allow, node, pod, pod_key, policy, port
 from tests.unit.agent.reconcile.rig import Rig, applied, listing, objects
-from tests.unit.dataplane.scenario import BAD, cluster
+from tests.unit.dataplane.scenario import BAD, GOOD, cluster
 
 
 @pytest.fixture
@@ -411,3 +411,21 @@ def test_an_error_that_is_no_defect_is_tried_again(rig: Rig) -> None:
     assert rig.keeper.check_at is None
     assert rig.keeper.retry()
     assert rig.keeper.check_at is not None
+
+
+def test_a_set_that_somebody_else_held_back_comes_anew_without_its_old_members(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwall.dataplane.kernel.RETRY_PAUSES", ())
+    rig.sync(cluster())
+    [peers] = [name for name in rig.kernel.sets.by_name if name.startswith("PW4-p-")]
+    theirs = f"*filter\n:OTHERS - [0:0]\n-A OTHERS -m set --match-set {peers} src\nCOMMIT\n"
+    rig.kernel.tables[rig.mode, Family.V4].restore(
+        theirs, False, rig.kernel.sets.by_name, lambda *_: None
+    )
+    good = cluster().policies[GOOD]
+    rig.give(Deleted(GOOD))
+    assert rig.kernel.sets.by_name[peers].members
+    rig.give(Deleted(pod_key("dev/client")))
+    rig.give(good)
+    assert not rig.kernel.sets.by_name[peers].members
