@@ -276,7 +276,8 @@ class Site:
         began, before = time.monotonic(), self._running.cpu()
         for index in range(count):
             pod = self._remote[index % len(self._remote)]
-            self._api.label(pod_path(pod), note=str(index))
+            # Never twice the same, which would be no event.
+            self._api.label(pod_path(pod), note=f"{began:.0f}-{index}")
         # News come in order: once this one is seen, all are.
         self._flip(self._remote[0])
         return {"cpu": self._running.cpu() - before, "seconds": time.monotonic() - began}

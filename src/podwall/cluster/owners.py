@@ -8,7 +8,7 @@ next claimant, not to nobody. Its answers equal those of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from podwall.cluster.snapshot import claim_rank, claimed_addresses
 from podwall.model.net import Address
@@ -34,15 +34,24 @@ class AddressBook:
         Returns the addresses that now have another owner than before. ``None`` stands for a pod
         that did not exist before, or does not exist any more.
         """
-        before, after = claimed_addresses(old), claimed_addresses(new)
+        pod = new if old is None else old
+        if pod is None:
+            return set()
+        return self.move(pod.key, claimed_addresses(old), claimed_addresses(new), new)
+
+    def move(
+        self, key: PodKey, before: Sequence[Address], after: Sequence[Address], new: Pod | None
+    ) -> set[Address]:
+        """The same for a pod that claimed ``before`` and claims ``after``, which is known."""
         moved: set[Address] = set()
         for address in {*before, *after}:
-            owner = self.owner(address)
+            owner = self._owners.get(address)
             if new is not None and address in after:
                 self._claim(address, new)
-            elif old is not None:
-                self._withdraw(address, old.key)
-            if self.owner(address) != owner:
+            else:
+                self._withdraw(address, key)
+            now = self._owners.get(address)
+            if (owner and owner.key) != (now and now.key):
                 moved.add(address)
         return moved
 

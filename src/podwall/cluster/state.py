@@ -226,10 +226,9 @@ class ClusterState:
         if not self._pods.put(key, new):
             return
         changes.pods.add(key)
-        claims = claimed_addresses(new)
-        touched = {*claimed_addresses(old), *claims}
-        before = {address: self._watches_of(address) for address in touched}
-        changes.addresses |= self._addresses.update(old, new)
+        claimed, claims = claimed_addresses(old), claimed_addresses(new)
+        before = {address: self._watches_of(address) for address in (*claimed, *claims)}
+        changes.addresses |= self._addresses.move(key, claimed, claims, new)
         # A pod without addresses of its own is nobody's peer (S21, S23).
         self._membership.put_pod(key, None if new is None or not claims else new.labels)
         for address, watches in before.items():
