@@ -7,6 +7,7 @@ command is a list of words, never a line for a shell; what it reads comes over s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Protocol
 
 import msgspec
 
-from podwall.errors import CommandFailed, CommandTimeout, ToolMissing
+from podwall.errors import CommandFailed, CommandTimeout, KernelError, ToolMissing
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Runner(Protocol):
 
         Raises:
             ToolMissing: the program is not installed.
+            KernelError: it cannot be started, as on a host without processes or files to spare.
             CommandTimeout: it did not end within ``timeout`` seconds and was killed.
         """
         ...
@@ -115,9 +117,25 @@ class SystemRunner:
         words = (*self._prefix, *argv)
         data = input.encode() if isinstance(input, str) else input
         log.debug("run %s (%d bytes on stdin)", " ".join(words), len(data or b""))
-        stdin = subprocess.DEVNULL if data is None else _whole_input(data)
         try:
-            process = subprocess.Popen(  # noqa: S603
+            process = self._start(words, data)
+        except FileNotFoundError as error:
+            raise _missing(words[0]) from error
+        except OSError as error:
+            raise KernelError(f"{words[0]} cannot be started: {error.strerror}") from error
+        completed = _finish(process, words, timeout)
+        self._check_started(completed)
+        if completed.status:
+            log.debug("status %d: %s", completed.status, completed.stderr.strip())
+        return completed
+
+    def _start(self, words: Sequence[str], data: bytes | None) -> subprocess.Popen[bytes]:
+        with contextlib.ExitStack() as stack:
+            stdin = subprocess.DEVNULL
+            if data is not None:
+                stdin = _whole_input(data)
+                stack.callback(os.close, stdin)
+            return subprocess.Popen(  # noqa: S603
                 words,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
@@ -128,16 +146,6 @@ class SystemRunner:
                 # terminal reaches podwall alone, which decides when to stop between two steps.
                 process_group=0,
             )
-        except FileNotFoundError as error:
-            raise _missing(words[0]) from error
-        finally:
-            if stdin >= 0:
-                os.close(stdin)
-        completed = _finish(process, words, timeout)
-        self._check_started(completed)
-        if completed.status:
-            log.debug("status %d: %s", completed.status, completed.stderr.strip())
-        return completed
 
     def _check_started(self, completed: Completed) -> None:
         """Tell "the prefix did not find the program" from a failure of the program."""
@@ -155,9 +163,13 @@ def _whole_input(data: bytes) -> int:
     is of the last line for a whole one: ``10.0.0.0/1`` for ``10.0.0.0/16``.
     """
     descriptor = os.memfd_create("podwall-input")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

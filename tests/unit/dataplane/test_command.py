@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import resource
+from pathlib import Path
 
 import pytest
 
 from podwall.dataplane.command import SystemRunner, check, command_environment
-from podwall.errors import CommandFailed, CommandTimeout, ToolMissing
+from podwall.errors import CommandFailed, CommandTimeout, KernelError, ToolMissing
 
 
 def test_a_program_gets_its_input_and_gives_output_and_status() -> None:
@@ -87,3 +90,26 @@ def test_a_failed_command_says_what_and_why() -> None:
     with pytest.raises(CommandFailed, match="status 1: no such set"):
         check(argv, done)
     assert check(["true"], SystemRunner().run(["true"])) == ""
+
+
+def test_a_program_that_cannot_be_started_is_an_error_of_the_host(tmp_path: Path) -> None:
+    program = tmp_path / "ipset"
+    program.write_text("no program")
+    with pytest.raises(KernelError, match=r"ipset cannot be started: Permission denied"):
+        SystemRunner().run([str(program)])
+
+
+@pytest.mark.parametrize("data", [None, "add PW4-p-x 10.0.0.1\n"])
+def test_a_host_without_files_or_processes_to_spare_is_an_error_and_nothing_leaks(
+    data: str | None,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = sorted(os.listdir("/proc/self/fd"))
+    free = next(each for each in itertools.count() if not os.path.exists(f"/proc/self/fd/{each}"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + (data is not None), hard))
+    try:
+        with pytest.raises(KernelError, match=r"cat cannot be started: Too many open files"):
+            SystemRunner().run(["cat"], input=data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(os.listdir("/proc/self/fd")) == before
