@@ -7,7 +7,9 @@ commit then. Whoever takes this lock before it looks at the kernel comes after a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ def host_lock(
             opened.
     """
     try:
-        file = path.open("a")
+        file = open(path, "a", opener=_open)  # noqa: SIM115 - Path.open takes no opener
     except OSError as error:
         raise KernelError(f"{path} cannot be opened: {error.strerror}") from error
     with file:
@@ -53,3 +55,12 @@ def host_lock(
         finally:
             # A program that goes on has no say any more: it was started under a lock that is over.
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file that is for its owner alone: whoever can read it can lock it, and us out."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(PermissionError):
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    return descriptor

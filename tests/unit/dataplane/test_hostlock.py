@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -49,6 +50,22 @@ def test_a_lock_file_that_cannot_be_opened_is_an_error_with_its_name(tmp_path: P
     path = tmp_path / "missing" / "lock"
     with pytest.raises(KernelError, match="missing/lock"), host_lock(0, path):
         pass
+
+
+def test_nobody_else_can_read_the_lock_file_and_so_take_the_lock(tmp_path: Path) -> None:
+    lax = tmp_path / "lax"
+    lax.touch(0o644)
+    for path in (tmp_path / "new", lax):
+        with host_lock(0, path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KernelError, match="lock cannot be opened"), host_lock(0, path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 ORPHAN = """
