@@ -137,6 +137,13 @@ class ClusterState:
         """All nodes, in no particular order."""
         return self._nodes.values()
 
+    def objects(self) -> Iterator[ClusterObject]:
+        """Everything that is known, in no particular order."""
+        yield from self._namespaces.values()
+        yield from self._nodes.values()
+        yield from self._policies.values()
+        yield from self._pods.values()
+
     def counts(self) -> dict[str, int]:
         """How many objects are known, by kind."""
         return {

@@ -28,6 +28,7 @@ from podwall.agent.reconcile.overdue import Overdue
 from podwall.agent.reconcile.problems import Problems
 from podwall.agent.reconcile.words import describe_events, few, plain
 from podwall.agent.status import Applied, Cause, Enforced
+from podwall.cluster.events import Applied as EventApplied
 from podwall.cluster.events import Kind, Remaining, Replaced
 from podwall.cluster.state import ClusterState
 from podwall.dataplane.apply import ApplyReport
@@ -142,7 +143,7 @@ class Keeper:
     def retry(self) -> bool:
         """Try again what failed; whether that went well."""
         self._retry_at = None
-        if self.live is None:
+        if not self._begin():
             self.open()
             return self.dataplane is not None
         if not self._synced:
@@ -212,31 +213,41 @@ class Keeper:
         self.ledger.count(enforced, self._state.counts())
 
     def rebuild(self, arrivals: Sequence[Arrival], error: Exception) -> None:
-        """Go on after a defect of podwall: from the objects anew, without the event at fault."""
+        """After a defect of podwall: go on from the objects anew, without an event at fault.
+
+        Nothing is worked out before the next try, so what fails then is tried again, too.
+        """
         log.error("a defect of podwall; going on from the objects anew", exc_info=error)
-        for each in arrivals:
+        # Whatever half-done work left behind goes with the old state.
+        self.live = None
+        before, self._state = self._state, ClusterState()
+        for event in (*map(EventApplied, before.objects()), *(each.event for each in arrivals)):
             try:
-                self._state.apply(each.event)
+                self._state.apply(event)
             except Exception as fault:
-                log.error("left out: %s", describe_events([each.event]), exc_info=fault)
+                log.error("left out: %s", describe_events([event]), exc_info=fault)
+        self._note_lists(arrivals)
+        self._overdue.add(each.received for each in arrivals)
         self._failed(_defect(error))
-        if self.live is not None:
-            refused = self.live.refused
-            self.live = LiveNode(self._state, self._node, self._settings)
-            self.live.refuse(refused)
 
     def _fill(self, arrivals: Sequence[Arrival]) -> bool:
         """Before the first full picture: remember, write nothing."""
         self._state.apply_all(each.event for each in arrivals)
+        self._note_lists(arrivals)
+        if self._retry_at is not None or not self._begin():
+            return False
+        return self.sync(Cause.SYNC, KNOWN)
+
+    def _note_lists(self, arrivals: Sequence[Arrival]) -> None:
         for each in arrivals:
             if isinstance(each.event, Remaining | Replaced):
                 self._listed.add(each.event.kind)
-        if len(self._listed) < len(Kind):
-            return False
-        self.live = LiveNode(self._state, self._node, self._settings)
-        if self._retry_at is not None:
-            return False
-        return self.sync(Cause.SYNC, KNOWN)
+
+    def _begin(self) -> bool:
+        """Whether there is a full picture; the first time it is put together."""
+        if self.live is None and len(self._listed) == len(Kind):
+            self.live = LiveNode(self._state, self._node, self._settings)
+        return self.live is not None
 
     def _change(self, live: LiveNode, arrivals: Sequence[Arrival]) -> LiveChange:
         return live.apply(each.event for each in arrivals)

@@ -5,7 +5,7 @@ One place, so that an object has one list of problems, and whoever is told hears
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from podwall.agent.reconcile.observer import Observer
 from podwall.agent.reconcile.words import kind_of, name_of, plain
@@ -15,6 +15,9 @@ from podwall.cluster.state import key_of
 from podwall.model.policy import PolicyKey
 
 Texts = tuple[str, ...]
+
+MOST = 10
+"""So many problems of one object are kept: whoever mends these sees the next ones."""
 
 
 class Problems:
@@ -37,8 +40,11 @@ class Problems:
         known = [each for problems in self._known.copy().values() for each in problems]
         return tuple(sorted(known, key=lambda each: (each.kind, each.name)))
 
-    def complain(self, key: ObjectKey, texts: Texts) -> None:
-        """The decoder's problems of an object are now these."""
+    def complain(self, key: ObjectKey, problems: Sequence[object]) -> None:
+        """The decoder's problems of an object are now these; the first of them are kept."""
+        texts = tuple(map(str, problems[:MOST]))
+        if len(problems) > MOST:
+            texts += (f"{len(problems) - MOST} more problems",)
         self._put(self._decoder, key, texts)
 
     def refuse(self, key: PolicyKey, text: str) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar, assert_never
 
 from podwall.agent.reconcile.bucket import TokenBucket
@@ -145,12 +146,29 @@ class Reconciler:
         """How much is known of the cluster, by kind."""
         return self._keeper.ledger.objects
 
+    def ended(self) -> tuple[str, ...]:
+        """What says that a thread ended that nobody stopped; nothing if all is well."""
+        if self._thread.ident is None or self._stopping.is_set():
+            return ()
+        threads = {
+            "the thread that writes to the kernel has ended": self._thread.is_alive(),
+            "the thread that cuts connections has ended": self._cutter.alive,
+        }
+        return tuple(text for text, alive in threads.items() if not alive)
+
     def _work(self) -> None:
-        self._keeper.open()
+        self._guarded(self._keeper.open)
         while (items := self._inbox.take(self._timeout())) is not None:
             self._handle(items)
-            self._do_what_is_due()
+            self._guarded(self._do_what_is_due)
             self._stopping.wait(self._bucket.delay())
+
+    def _guarded(self, part: Callable[[], object]) -> None:
+        """Do a part of the work; a defect in it must not end the thread."""
+        try:
+            part()
+        except Exception as error:
+            self._keeper.fail(error)
 
     def _timeout(self) -> float | None:
         """Seconds until there is something to do that nobody has to ask for."""
@@ -168,10 +186,10 @@ class Reconciler:
         for item in items:
             match item:
                 case Arrival():
-                    self._keeper.problems.forget(item.event)
                     arrivals.append(item)
+                    self._guarded(partial(self._keeper.problems.forget, item.event))
                 case Complaint():
-                    self._keeper.problems.complain(item.key, tuple(map(str, item.problems)))
+                    self._guarded(partial(self._keeper.problems.complain, item.key, item.problems))
                 case Question():
                     questions.append(item)
                 case Looked():
@@ -184,7 +202,7 @@ class Reconciler:
             self._busy = 0
         if looked is not None:
             self._looking = False
-            self._looked(looked)
+            self._guarded(partial(self._looked, looked))
         for question in questions:
             question.put(self._picture())
 
@@ -197,28 +215,26 @@ class Reconciler:
 
     def _do_what_is_due(self) -> None:
         keeper, now = self._keeper, self._clock()
-        try:
-            if keeper.retry_at is not None and now >= keeper.retry_at:
-                keeper.retry()
-            elif keeper.check_at is not None and now >= keeper.check_at and not self._looking:
-                self._begin_to_look()
-            if not keeper.counted and now >= self._count_at and not len(self._inbox):
-                keeper.count()
-                self._count_at = self._clock() + COUNT_EVERY
-        except Exception as error:
-            keeper.fail(error)
+        if keeper.retry_at is not None and now >= keeper.retry_at:
+            keeper.retry()
+        elif keeper.check_at is not None and now >= keeper.check_at and not self._looking:
+            self._begin_to_look()
+        if not keeper.counted and now >= self._count_at and not len(self._inbox):
+            self._count_at = self._clock() + COUNT_EVERY
+            keeper.count()
 
     def _begin_to_look(self) -> None:
         dataplane = self._keeper.dataplane
         if dataplane is None:
             return
         began, writes = self._clock(), self._keeper.writes
-        self._looking = True
 
         def see() -> None:
             self._inbox.put(Looked(_look(dataplane), began, writes))
 
+        # A host that has no thread to spare now may have one later.
         threading.Thread(target=see, name="podwall-look", daemon=True).start()
+        self._looking = True
 
     def _looked(self, looked: Looked) -> None:
         keeper, result = self._keeper, looked.result
@@ -229,13 +245,9 @@ class Reconciler:
                 return
             result = _look(keeper.dataplane)
         self._stale = 0
-        try:
-            if isinstance(result, Exception):
-                keeper.fail(result)
-            else:
-                keeper.checked(result, looked.began)
-        except Exception as error:
-            keeper.fail(error)
+        if isinstance(result, Exception):
+            raise result
+        keeper.checked(result, looked.began)
 
     def _picture(self) -> Picture:
         return Picture(self._node, self._settings, self._keeper.live, self._keeper.dataplane)

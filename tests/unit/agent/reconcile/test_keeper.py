@@ -8,6 +8,7 @@ import pytest
 
 from podwall.agent.reconcile.inbox import Arrival
 from podwall.agent.reconcile.overdue import KEPT, Overdue
+from podwall.agent.reconcile.problems import MOST
 from podwall.agent.status import Cause
 from podwall.cluster.events import Deleted, Kind, NamespaceKey, NodeKey, Remaining
 from podwall.cluster.snapshot import Snapshot, build_snapshot
@@ -429,3 +430,58 @@ def test_a_set_that_somebody_else_held_back_comes_anew_without_its_old_members(
     rig.give(Deleted(pod_key("dev/client")))
     rig.give(good)
     assert not rig.kernel.sets.by_name[peers].members
+
+
+def test_a_defect_while_the_last_list_is_taken_in_keeps_the_gate_closed_for_a_while_only(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *first, last = listing(cluster())
+    rig.give(*first)
+    rig.keeper.rebuild([Arrival(last, rig.now)], RuntimeError("surprise"))
+    assert rig.keeper.retry()
+    assert rig.holds(cluster())
+    assert rig.seen.applies[-1].cause is Cause.SYNC
+
+
+def test_after_a_defect_nobody_follows_the_cluster_twice(rig: Rig) -> None:
+    rig.sync(cluster())
+    [peer] = rig.keeper.live.state.peers_of(addr("10.0.1.9"))  # type: ignore[union-attr]
+    for _ in range(3):
+        rig.keeper.rebuild([], RuntimeError("surprise"))
+        assert rig.keeper.retry()
+    live = rig.keeper.live
+    assert live is not None
+    live.apply([Deleted(GOOD)])
+    with pytest.raises(KeyError):
+        live.state.members(peer)
+
+
+def test_a_defect_that_stays_is_tried_again_and_takes_no_thread_along(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.sync(cluster())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("surprise")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("podwall.agent.reconcile.keeper.LiveNode", broken)
+        rig.keeper.rebuild([], RuntimeError("surprise"))
+        with pytest.raises(RuntimeError):
+            rig.keeper.retry()
+        rig.keeper.fail(RuntimeError("surprise"))
+        rig.give(Deleted(GOOD))
+        assert not rig.keeper.ledger.status.in_sync
+    assert rig.keeper.retry()
+    assert rig.holds(
+        with_objects(
+            build_snapshot(cluster().pods.values()),
+            *(each for each in objects(cluster()) if each != cluster().policies[GOOD]),
+        )
+    )
+
+
+def test_of_an_object_with_many_problems_the_first_are_kept(rig: Rig) -> None:
+    rig.keeper.problems.complain(PolicyKey("dev", "odd"), [f"problem {n}" for n in range(101)])
+    texts = [each.text for each in rig.keeper.problems.all()]
+    assert texts == [*(f"problem {n}" for n in range(MOST)), "91 more problems"]

@@ -199,3 +199,54 @@ def test_a_defect_does_not_end_the_thread(
     assert "surprise" in caplog.text
     members = [each.members for each in world.rig.open().observe().v4.sets.values()]
     assert any(len(each) == 2 for each in members)
+
+
+class Touchy(Notebook):
+    """An observer with a defect."""
+
+    def problem_changed(self, *_: object) -> None:
+        raise RuntimeError("surprise")
+
+
+def test_a_defect_of_who_is_told_of_problems_loses_no_event(world: World) -> None:
+    world.reconciler._keeper.problems._observer = Touchy()
+    world.reconciler.complain(PolicyKey("dev", "odd"), (Problem((), "odd"),))
+    world.list_everything()
+    world.reconciler.take(Deleted(PolicyKey("dev", "odd")), time.monotonic())
+    world.reconciler.start()
+    world.until(lambda: world.reconciler.status().in_sync)
+    assert world.rig.holds(cluster())
+    assert world.reconciler.ended() == ()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_by_itself_is_noticed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_items: object) -> None:
+        raise KeyboardInterrupt
+
+    assert world.reconciler.ended() == ()
+    monkeypatch.setattr(world.reconciler, "_handle", end)
+    world.reconciler.start()
+    world.reconciler.take(Deleted(pod_key("dev/x")), 0.0)
+    world.until(lambda: bool(world.reconciler.ended()))
+    assert world.reconciler.ended() == ("the thread that writes to the kernel has ended",)
+
+
+def test_a_look_that_cannot_begin_is_taken_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.list_everything()
+    start = threading.Thread.start
+    failing = [True, True]
+
+    def rarely(thread: threading.Thread) -> None:
+        if thread.name == "podwall-look" and failing:
+            failing.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", rarely)
+    world.reconciler.start()
+    world.until(lambda: not failing and world.reconciler.status().last_check > 0)
