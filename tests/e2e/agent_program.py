@@ -65,6 +65,9 @@ class Teller:
     def failed(self, error: KernelError, retry_in: float) -> None:
         self._say("failed", error=str(error))
 
+    def cut_failed(self, error: KernelError, retry_in: float) -> None:
+        self._say("cut failed", error=str(error))
+
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         self._say("problem", key=str(key), problems=[each.text for each in problems])
 

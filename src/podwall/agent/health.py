@@ -1,8 +1,8 @@
 """How the agent is doing: its status, whether it is alive, whether it is ready.
 
-Alive: the reconciler's thread still answers. Ready: everything was seen once and enforced, the
-kernel is in sync, and news arrive. A watch that is away for a moment, as when an API server
-restarts, makes nobody unready; one that stays away does.
+Alive: the reconciler's thread still answers, and none is gone. Ready: everything was seen once and
+enforced, the kernel is in sync, and news arrive. A watch that is away for a moment, as when an API
+server restarts, makes nobody unready; one that stays away does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ PULSE_EVERY = 5.0
 """Seconds between two questions whether the reconciler's thread goes on."""
 
 STUCK_AFTER = 120.0
-"""Seconds without an answer after which it counts as stuck; no single write may take so long."""
+"""Seconds without an answer after which it counts as stuck, waits for the xtables lock left out."""
+
+
+def stuck_after(lock_wait: float) -> float:
+    """Seconds without an answer after which it is stuck, if each program may wait for that long.
+
+    Between two answers there may be a write and another try, each in both families; each waits
+    half a minute at most for another podwall on this host.
+    """
+    return STUCK_AFTER + 4 * lock_wait
 
 
 class Watched(Protocol):
@@ -54,6 +63,8 @@ class Pulse:
 
     Args:
         ask: puts a question to the thread.
+        ended: tells of threads that are gone.
+        patience: seconds that an answer may take.
         clock: monotonic time.
         sleep: waits.
     """
@@ -61,10 +72,14 @@ class Pulse:
     def __init__(
         self,
         ask: Callable[[Callable[[Picture], None]], Future[None]],
+        ended: Callable[[], Sequence[str]],
+        patience: float = STUCK_AFTER,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ask = ask
+        self._ended = ended
+        self._patience = patience
         self._clock = clock
         self._sleep = sleep
         self._answered = clock()
@@ -78,9 +93,10 @@ class Pulse:
 
     def why_dead(self) -> Sequence[str]:
         """What says that there is no progress; nothing if there is."""
+        ended = self._ended()
         silent = self._clock() - self._answered
-        if silent <= STUCK_AFTER:
-            return ()
+        if ended or silent <= self._patience:
+            return ended
         return (f"the thread that writes to the kernel has not answered for {silent:.0f} s",)
 
 

@@ -78,6 +78,9 @@ class Metrics:
             "podwall_connections_cut",
             "Connections ended because a change forbids them.",
         )
+        self._cut_failures: Counter = self._make(
+            Counter, "podwall_cut_failures", "Times that connections could not be judged or cut."
+        )
         self._events: Counter = self._make(
             Counter, "podwall_events", "Events taken in from the API server."
         )
@@ -123,6 +126,10 @@ class Metrics:
     def cut(self, connections: int) -> None:
         """Count connections that were ended."""
         self._cut.inc(connections)
+
+    def cut_failed(self) -> None:
+        """Count a failure to judge or cut connections."""
+        self._cut_failures.inc()
 
     def took(self) -> None:
         """Count an event."""

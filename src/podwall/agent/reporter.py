@@ -49,6 +49,7 @@ class Reporter:
         self._on_problem = on_problem
         self._on_sync = on_sync
         self._failures = 0
+        self._cut_failures = 0
         self._repair: Applied | None = None
         self._bucket = TokenBucket(PROBLEMS_PER_SECOND, PROBLEMS_AT_ONCE, clock)
         self._untold = 0
@@ -97,6 +98,7 @@ class Reporter:
     def cut(self, report: CutReport) -> None:
         """One line where connections were cut."""
         self._metrics.cut(report.cut)
+        self._cut_failures = 0
         if report.cut:
             log.info(
                 "cut %d of %d connections, which a change forbids",
@@ -112,6 +114,17 @@ class Reporter:
         if worth_telling(self._failures):
             log.error(
                 "the kernel is not in sync: %s; tried again in %.1f s", plain(str(error)), retry_in
+            )
+
+    def cut_failed(self, error: KernelError, retry_in: float) -> None:
+        """One line for each failure, fewer if it goes on."""
+        self._metrics.cut_failed()
+        self._cut_failures += 1
+        if worth_telling(self._cut_failures):
+            log.error(
+                "connections that a change forbids may go on: %s; tried again in %.1f s",
+                plain(str(error)),
+                retry_in,
             )
 
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:

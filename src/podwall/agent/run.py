@@ -23,7 +23,7 @@ from podwall.agent.config import AgentConfig, Loaded
 from podwall.agent.control import ControlServer
 from podwall.agent.control_words import AskDiff, AskExplain, AskStatus, Request, socket_path
 from podwall.agent.events import PolicyEvents
-from podwall.agent.health import Health, Pulse
+from podwall.agent.health import Health, Pulse, stuck_after
 from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
 from podwall.agent.logs import set_up_logging
 from podwall.agent.metrics import Metrics
@@ -36,7 +36,7 @@ from podwall.agent.watch.reflector import reflectors
 from podwall.agent.watchlog import WatchLog
 from podwall.agent.web import Web
 from podwall.cluster.events import ObjectKey
-from podwall.dataplane.command import SystemRunner
+from podwall.dataplane.command import DEFAULT_TIMEOUT, SystemRunner
 from podwall.dataplane.hostlock import LOCK_FILE
 from podwall.dataplane.kernel import KernelDataPlane, open_kernel
 from podwall.errors import AgentError, InputError, PodwallError
@@ -115,7 +115,9 @@ class Agent:
             config.node_name, self._reconciler, self._reflectors, config.unready_after
         )
         self._metrics.follow(self._health.status)
-        self._pulse = Pulse(self._reconciler.ask)
+        self._pulse = Pulse(
+            self._reconciler.ask, self._reconciler.ended, stuck_after(config.lock_wait)
+        )
         self._web = Web(self._pulse.why_dead, self._health.why_not_ready, self._metrics.render)
         self._control = ControlServer(socket_path(config.state_dir), self._answer)
         self._events = PolicyEvents(
@@ -157,7 +159,9 @@ class Agent:
 
     def _open_kernel(self) -> KernelDataPlane:
         lock_wait = round(self._config.lock_wait)
-        return open_kernel(self._runner, self._config.iptables_mode, lock_wait)
+        # Who waits for the lock must not be taken for a program that hangs.
+        timeout = lock_wait + DEFAULT_TIMEOUT
+        return open_kernel(self._runner, self._config.iptables_mode, lock_wait, timeout)
 
     def _on_problem(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         with contextlib.suppress(RuntimeError):  # The loop has ended already.

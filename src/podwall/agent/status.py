@@ -76,7 +76,10 @@ class Enforced(msgspec.Struct, frozen=True):
 
 
 class KernelStatus(msgspec.Struct, frozen=True):
-    """The kernel side: ``in_sync`` is whether it holds what the last known cluster asks for."""
+    """The kernel side: ``in_sync`` is whether it holds what the last known cluster asks for.
+
+    ``cut_error`` is why connections that are not allowed any more may go on, empty if none do.
+    """
 
     in_sync: bool
     since: float
@@ -87,6 +90,7 @@ class KernelStatus(msgspec.Struct, frozen=True):
     applies: int = 0
     drift_repairs: int = 0
     connections_cut: int = 0
+    cut_error: str = ""
     last_check: float = 0.0
     last_apply: Applied | None = None
 

@@ -61,6 +61,9 @@ def _facts(status: AgentStatus, now: float) -> Iterator[tuple[str, Text]]:
     )
     if status.waiting:
         yield "waiting", Text(f"{_count(status.waiting, 'event')} not enforced yet", style="yellow")
+    if kernel.cut_error:
+        text = f"connections that a change forbids may go on: {kernel.cut_error}"
+        yield "cutting", Text(text, style="red")
     for note in kernel.notes:
         yield "note", Text(note, style="yellow")
     if status.listening:

@@ -10,8 +10,9 @@ from concurrent.futures import Future
 import msgspec
 import pytest
 
-from podwall.agent.health import STUCK_AFTER, Health, Pulse
+from podwall.agent.health import STUCK_AFTER, Health, Pulse, stuck_after
 from podwall.agent.metrics import Metrics
+from podwall.agent.reconcile.options import ReconcileOptions
 from podwall.agent.reconcile.picture import Picture
 from podwall.agent.status import Enforced, KernelStatus, ObjectProblem, WatchStatus
 from podwall.agent.watchlog import WatchLog
@@ -122,7 +123,7 @@ async def test_a_thread_that_does_not_answer_is_dead_and_one_that_answers_again_
         slept.set()
         await asyncio.Event().wait()
 
-    pulse = Pulse(ask, lambda: now, sleep)
+    pulse = Pulse(ask, lambda: (), STUCK_AFTER, lambda: now, sleep)
     task = asyncio.create_task(pulse.run())
     await asyncio.sleep(0)
     now = STUCK_AFTER
@@ -137,6 +138,21 @@ async def test_a_thread_that_does_not_answer_is_dead_and_one_that_answers_again_
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def test_a_thread_that_is_gone_is_known_at_once() -> None:
+    gone: list[str] = []
+    pulse = Pulse(lambda _question: Future(), lambda: gone)
+    assert pulse.why_dead() == []
+    gone.append("the thread that cuts connections has ended")
+    assert pulse.why_dead() == gone
+
+
+def test_who_waits_for_a_lock_as_long_as_it_may_is_not_stuck() -> None:
+    waits_for_another_podwall, families, tries = ReconcileOptions().lock_seconds, 2, 2
+    for lock_wait in (0, 10, 600):
+        longest = tries * (waits_for_another_podwall + families * lock_wait)
+        assert stuck_after(lock_wait) > longest
 
 
 def test_the_log_tells_of_lost_news_once_for_all_kinds_and_then_less_often(

@@ -145,3 +145,19 @@ def test_pod_ranges_that_are_configured_take_the_place_of_the_nodes_own(world: W
     feed.take(ObjectApplied(other), 0.0)
     assert taken == [ObjectApplied(Node("n1", pod_cidrs=ranges)), ObjectApplied(other)]
     assert world.metric("podwall_events_total") == 2
+
+
+def test_connections_that_cannot_be_cut_are_not_taken_for_rules_that_are_not_written(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(4):
+        world.reporter.cut_failed(KernelError("no"), 2.0)
+    world.reporter.cut(CutReport(1, 0, 0.0))
+    world.reporter.cut_failed(KernelError("no"), 0.5)
+    told = "connections that a change forbids may go on: no; tried again in"
+    assert [each.getMessage() for each in caplog.records] == [
+        *[f"{told} 2.0 s"] * 3,
+        f"{told} 0.5 s",
+    ]
+    assert world.metric("podwall_cut_failures_total") == 5
+    assert world.metric("podwall_apply_failures_total") == 0

@@ -9,6 +9,7 @@ for that, and from then on gets a fixed share of one processor.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from podwall.agent.reconcile.bucket import TokenBucket
 from podwall.agent.reconcile.ledger import Ledger
 from podwall.agent.reconcile.observer import Observer
 from podwall.agent.reconcile.options import ReconcileOptions
+from podwall.agent.reconcile.words import plain
 from podwall.dataplane.conntrack import CutReport, cut_among, flow_of
 from podwall.dataplane.enforced import judged_addresses, node_allows
 from podwall.dataplane.kernel import KernelDataPlane
@@ -26,6 +28,8 @@ from podwall.errors import KernelError
 from podwall.model.flow import Flow
 from podwall.model.net import Address
 from podwall.ruleset.ir import Ruleset
+
+log = logging.getLogger(__name__)
 
 SAVED = 1.0
 """Seconds of work that are done without a break, after some time without any."""
@@ -115,21 +119,29 @@ class Cutter:
 
     def _round(self, among: Among) -> float | None:
         """Judge once; the seconds to wait after a failure."""
-        basis = self._basis()
-        if basis is None:
-            return None
         try:
+            basis = self._basis()
+            if basis is None:
+                return None
             report = self.judge(*basis, among)
-        except KernelError as error:
+        except Exception as error:
             self.submit(among)
-            pause = self._options.retry_pause(self._failures)
-            self._failures += 1
-            self._observer.failed(error, pause)
-            return pause
+            return self._failed(error)
         self._failures = 0
         self._ledger.cut(report.cut)
         self._observer.cut(report)
         return None
+
+    def _failed(self, error: Exception) -> float:
+        """Tell what went wrong; the seconds to wait. Only the end of the agent ends the thread."""
+        if not isinstance(error, KernelError):
+            log.error("a defect of podwall", exc_info=error)
+            error = KernelError(f"a defect of podwall: {type(error).__name__}: {error}")
+        pause = self._options.retry_pause(self._failures)
+        self._failures += 1
+        self._ledger.cut_failed(plain(str(error)))
+        self._observer.cut_failed(error, pause)
+        return pause
 
     def judge(self, dataplane: KernelDataPlane, ruleset: Ruleset, among: Among) -> CutReport:
         """Judge the connections with an end in ``among``; cut, and release what is allowed again.

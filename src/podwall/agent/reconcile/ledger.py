@@ -72,9 +72,14 @@ class Ledger:
             self._replace(drift_repairs=self._status.drift_repairs + 1)
 
     def cut(self, connections: int) -> None:
-        """So many connections were cut."""
+        """Connections were judged, and so many cut."""
         with self._lock:
-            self._replace(connections_cut=self._status.connections_cut + connections)
+            cut = self._status.connections_cut + connections
+            self._replace(connections_cut=cut, cut_error="")
+
+    def cut_failed(self, error: str) -> None:
+        """Connections that are not allowed any more may go on."""
+        self._set(cut_error=error)
 
     def count(self, enforced: Enforced, objects: dict[str, int]) -> None:
         """What is enforced, and what is known, in numbers."""

@@ -30,7 +30,11 @@ class Observer(Protocol):
         ...
 
     def failed(self, error: KernelError, retry_in: float) -> None:
-        """The kernel could not be read, written or judged; it is tried again in so many seconds."""
+        """The kernel could not be read or written; it is tried again in so many seconds."""
+        ...
+
+    def cut_failed(self, error: KernelError, retry_in: float) -> None:
+        """Connections could not be judged or cut; it is tried again in so many seconds."""
         ...
 
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
@@ -55,6 +59,9 @@ class SilentObserver:
 
     def failed(self, error: KernelError, retry_in: float) -> None:
         """See :meth:`Observer.failed`."""
+
+    def cut_failed(self, error: KernelError, retry_in: float) -> None:
+        """See :meth:`Observer.cut_failed`."""
 
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         """See :meth:`Observer.problem_changed`."""

@@ -39,6 +39,7 @@ class Notebook:
         self.drifts: list[tuple[str, int]] = []
         self.cuts: list[CutReport] = []
         self.failures: list[tuple[KernelError, float]] = []
+        self.cut_failures: list[tuple[KernelError, float]] = []
         self.changes: list[tuple[ObjectKey, tuple[ObjectProblem, ...]]] = []
 
     def applied(self, applied: Applied) -> None:
@@ -52,6 +53,9 @@ class Notebook:
 
     def failed(self, error: KernelError, retry_in: float) -> None:
         self.failures.append((error, retry_in))
+
+    def cut_failed(self, error: KernelError, retry_in: float) -> None:
+        self.cut_failures.append((error, retry_in))
 
     def problem_changed(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         self.changes.append((key, problems))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ class Working:
         self.go_on = threading.Semaphore(0)
         self.rounds: list[frozenset[Address] | None] = []
         self.failing = 0
+        self.failure: Exception = KernelError("no")
         self.cutter = Cutter(
             self.basis,
             self.rig.seen,
@@ -120,7 +122,7 @@ class Working:
         self.rounds.append(among)
         if self.failing:
             self.failing -= 1
-            raise KernelError("no")
+            raise self.failure
         return CutReport(3, 2, 0.0)
 
 
@@ -154,8 +156,12 @@ def test_everything_swallows_what_is_asked_for_besides(tmp_path: Path) -> None:
     assert working.rounds == [None]
 
 
-def test_what_fails_is_told_and_tried_again_with_what_came_since(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", [KernelError("no"), ValueError("surprise")])
+def test_what_fails_is_told_and_tried_again_with_what_came_since(
+    tmp_path: Path, failure: Exception
+) -> None:
     working = Working(tmp_path)
+    working.failure = failure
     working.failing = 2
     working.cutter.start()
     working.cutter.submit(ends(WEB))
@@ -167,5 +173,31 @@ def test_what_fails_is_told_and_tried_again_with_what_came_since(tmp_path: Path)
     working.cutter.stop(PATIENCE)
     assert working.rounds == [ends(WEB), ends(WEB, DB), ends(WEB, DB)]
     seen: Notebook = working.rig.seen
-    assert [pause for _, pause in seen.failures] == [0.01, 0.02]
+    assert [pause for _, pause in seen.cut_failures] == [0.01, 0.02]
+    assert seen.failures == []
     assert [each.cut for each in seen.cuts] == [2]
+
+
+def test_why_connections_may_go_on_is_known_until_they_were_judged(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    ledger = Ledger(lambda: 0.0)
+    told = []
+
+    def basis() -> Basis:
+        told.append(ledger.status.cut_error)
+        if len(told) < 3:
+            raise ValueError("surprise")
+        return memory_dataplane(rig.kernel), compile_node(cluster(), NODE)
+
+    each = Cutter(
+        basis, rig.seen, ledger, ReconcileOptions(retry_first=0.01, lock_file=tmp_path / "lock")
+    )
+    each.start()
+    each.submit(None)
+    deadline = time.monotonic() + PATIENCE
+    while not rig.seen.cuts:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    each.stop(PATIENCE)
+    assert told == ["", *["a defect of podwall: ValueError: surprise"] * 2]
+    assert ledger.status.cut_error == ""
