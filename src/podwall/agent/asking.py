@@ -70,13 +70,16 @@ def explain_connection(
 
 def isolated_here(
     picture: Picture, policies: Iterable[PolicyKey]
-) -> dict[PolicyKey, tuple[PodKey, ...]]:
-    """The pods of this node that each policy selects; policies that are gone are left out."""
+) -> dict[PolicyKey, tuple[PodKey, ...]] | None:
+    """The pods of this node that each policy selects; policies that are gone are left out.
+
+    ``None`` as long as the cluster is not known in full.
+    """
     if picture.live is None:
-        return {}
+        return None
     state = picture.live.state
     found = [policy for policy in map(state.policy, policies) if policy is not None]
-    here = [pod for pod in state.pods() if pod.node == picture.node and state.owned(pod.key)]
+    here = [pod for each in picture.live.endpoints if (pod := state.pod(each.key)) is not None]
     return {
         policy.key: tuple(
             pod.key

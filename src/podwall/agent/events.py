@@ -56,8 +56,8 @@ _LONGEST_NAME = 200
 _LONGEST_NAMES = 300
 _LONGEST_MESSAGE = 1024  # as the API takes it
 
-Isolated = Callable[[Sequence[PolicyKey]], Awaitable[Mapping[PolicyKey, tuple[PodKey, ...]]]]
-"""The pods of this node that policies select, a few of each."""
+Isolated = Callable[[Sequence[PolicyKey]], Awaitable[Mapping[PolicyKey, tuple[PodKey, ...]] | None]]
+"""The pods of this node that policies select; ``None`` while nobody can tell."""
 
 
 class EventApi(Protocol):
@@ -109,6 +109,7 @@ class PolicyEvents:
         self._bucket = TokenBucket(RATE, BURST, wall)
         self._changed = asyncio.Event()
         self._forbidden = False
+        self._blind = False
 
     def note(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         """What is wrong with an object has changed."""
@@ -130,7 +131,8 @@ class PolicyEvents:
             self._changed.clear()
             await self._sleep(self._chance() * JITTER)
             await self.catch_up()
-            pause = QUIET if self._last else LOOK_EVERY if self._texts or self._written else None
+            soon = self._last or self._blind
+            pause = QUIET if soon else LOOK_EVERY if self._texts or self._written else None
 
     async def catch_up(self) -> None:
         """Write what is not written yet."""
@@ -139,6 +141,9 @@ class PolicyEvents:
         if not keys:
             return
         isolated = await self._isolated(tuple(sorted(keys)))
+        self._blind = isolated is None
+        if isolated is None:
+            return
         for key in sorted(keys):
             text, pods = self._texts.get(key), isolated.get(key)
             if pods is None:

@@ -169,7 +169,7 @@ class Agent:
 
     async def _isolated(
         self, policies: Sequence[PolicyKey]
-    ) -> Mapping[PolicyKey, tuple[PodKey, ...]]:
+    ) -> Mapping[PolicyKey, tuple[PodKey, ...]] | None:
         question = self._reconciler.ask(lambda picture: asking.isolated_here(picture, policies))
         return await asyncio.wrap_future(question)
 

@@ -66,6 +66,8 @@ class World:
         self.now = 1_000_000.0
         self.slept: list[float] = []
         self.outcomes: list[str] = []
+        self.asked = 0
+        self.blind = False
         self.writer = PolicyEvents(
             self.api,
             "worker-1",
@@ -76,7 +78,12 @@ class World:
             chance=lambda: 0.5,
         )
 
-    async def _isolated(self, policies: Sequence[PolicyKey]) -> dict[PolicyKey, tuple[PodKey, ...]]:
+    async def _isolated(
+        self, policies: Sequence[PolicyKey]
+    ) -> dict[PolicyKey, tuple[PodKey, ...]] | None:
+        self.asked += 1
+        if self.blind:
+            return None
         return {key: self.isolated[key] for key in policies if key in self.isolated}
 
     async def _sleep(self, seconds: float) -> None:
@@ -250,3 +257,32 @@ async def test_the_writer_waits_a_moment_of_its_own_and_then_writes(world: World
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_what_nobody_can_tell_at_the_start_is_asked_again_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwall.agent.events.QUIET", 0.01)
+    world.blind = True
+    task = asyncio.create_task(world.writer.run())
+    world.writer.note(WEB, problem())
+    async with asyncio.timeout(20):
+        while world.asked < 3:
+            await asyncio.sleep(0.001)
+        world.blind = False
+        while not world.api.events:
+            await asyncio.sleep(0.001)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_an_event_of_before_is_not_forgotten_while_nobody_can_tell(world: World) -> None:
+    world.writer.note(WEB, problem())
+    await world.writer.catch_up()
+    world.blind = True
+    await world.later()
+    world.blind = False
+    world.writer.note(WEB, ())
+    await world.later()
+    assert world.api.told == [("NotEnforcedAsWritten", 1), ("EnforcedAsWritten", 1)]

@@ -61,6 +61,11 @@ class LiveNode:
         return self._state
 
     @property
+    def endpoints(self) -> Iterator[Endpoint]:
+        """The pods of this node that have an address of their own, and what holds for them."""
+        return iter(self._endpoints)
+
+    @property
     def refused(self) -> frozenset[PolicyKey]:
         """The policies that the kernel would not take: they isolate and allow nothing (S10)."""
         return self._refused
