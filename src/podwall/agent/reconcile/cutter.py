@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from podwall.agent.reconcile.bucket import TokenBucket
+from podwall.agent.bucket import TokenBucket
 from podwall.agent.reconcile.ledger import Ledger
 from podwall.agent.reconcile.observer import Observer
 from podwall.agent.reconcile.options import ReconcileOptions

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar, assert_never
 
-from podwall.agent.reconcile.bucket import TokenBucket
+from podwall.agent.bucket import TokenBucket
 from podwall.agent.reconcile.cutter import Basis, Cutter
 from podwall.agent.reconcile.drift import Look, look
 from podwall.agent.reconcile.inbox import (

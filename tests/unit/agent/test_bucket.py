@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podwall.agent.reconcile.bucket import TokenBucket
+from podwall.agent.bucket import TokenBucket
 
 
 def test_a_burst_is_not_slowed_down_and_load_that_goes_on_is() -> None:
