@@ -6,21 +6,16 @@ import logging
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from podwall.agent.bucket import TokenBucket
 from podwall.agent.feed import Feed
 from podwall.agent.metrics import Metrics
 from podwall.agent.reconcile.drift import worth_telling
 from podwall.agent.reconcile.words import kind_of, name_of, plain
 from podwall.agent.status import Applied, Cause, ObjectProblem
-from podwall.cluster.events import Applied as ObjectApplied
 from podwall.cluster.events import Event, ObjectKey
 from podwall.dataplane.conntrack import CutReport
 from podwall.errors import KernelError
 from podwall.model.decode import Problem
-from podwall.model.net import Cidr
-from podwall.model.objects import Node
 
 log = logging.getLogger("podwall.agent")
 
@@ -155,37 +150,22 @@ def _waited(latencies: tuple[float, ...]) -> str:
 
 
 class CountingFeed:
-    """Counts events on their way, and tells this node's pod ranges where its object does not.
+    """Counts events on their way.
 
     Args:
         feed: where the events go.
         metrics: counts.
-        node: the name of this node.
-        pod_cidrs: the ranges of its pods; empty leaves those that the API server tells.
     """
 
-    def __init__(
-        self, feed: Feed, metrics: Metrics, node: str, pod_cidrs: tuple[Cidr, ...]
-    ) -> None:
+    def __init__(self, feed: Feed, metrics: Metrics) -> None:
         self._feed = feed
         self._metrics = metrics
-        self._node = node
-        self._pod_cidrs = pod_cidrs
 
     def take(self, event: Event, received: float) -> None:
         """See :meth:`podwall.agent.feed.Feed.take`."""
         self._metrics.took()
-        if self._pod_cidrs:
-            event = self._with_ranges(event)
         self._feed.take(event, received)
 
     def complain(self, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
         """See :meth:`podwall.agent.feed.Feed.complain`."""
         self._feed.complain(key, problems)
-
-    def _with_ranges(self, event: Event) -> Event:
-        match event:
-            case ObjectApplied(Node() as node) if node.name == self._node:
-                return ObjectApplied(msgspec.structs.replace(node, pod_cidrs=self._pod_cidrs))
-            case _:
-                return event

@@ -27,6 +27,7 @@ from podwall.agent.health import Health, Pulse, stuck_after
 from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
 from podwall.agent.logs import set_up_logging
 from podwall.agent.metrics import Metrics
+from podwall.agent.ownranges import OwnRanges
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
 from podwall.agent.reporter import CountingFeed, Reporter
 from podwall.agent.status import ObjectProblem
@@ -109,7 +110,8 @@ class Agent:
         )
         self._access = access
         self._client = ApiClient(access)
-        feed = CountingFeed(self._reconciler, self._metrics, config.node_name, config.pod_cidrs)
+        own = OwnRanges(self._reconciler, config.node_name, config.pod_cidrs)
+        feed = CountingFeed(own, self._metrics)
         self._reflectors = reflectors(self._client, feed, config.node_name)
         self._health = Health(
             config.node_name, self._reconciler, self._reflectors, config.unready_after
