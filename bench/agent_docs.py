@@ -33,7 +33,8 @@ def figures(outcomes: Sequence[Outcome]) -> str:
     lines = [f"| | {head} | ratio |", f"|---|{'---:|' * (len(outcomes) + 1)}"]
     lines += [_line(each) for each in rows(outcomes)]
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    machine = f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python"
+    kernel = ".".join(platform.release().split(".")[:2])
+    machine = f"{os.cpu_count()} CPUs, Linux {kernel}, Python"
     lines.append(f"\nMeasured on {day} with {machine} {platform.python_version()}.")
     return "\n".join(lines) + "\n"
 

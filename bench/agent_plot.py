@@ -46,6 +46,11 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
             ("from nothing", "restart"),
             [each.targets.start if each.targets else None for each in outcomes],
         )
+        # One cluster takes ten times as long as the other.
+        start.set_yscale("log")
+        start.set_ylim(1, 60)
+        start.set_yticks((1, 3, 10, 30), ("1", "3", "10", "30"))
+        start.minorticks_off()
         _draw_bars(
             memory,
             "Memory, MiB",
@@ -96,7 +101,14 @@ def _draw_bars(
     for index, (colour, group) in enumerate(zip(COLOURS, values, strict=False)):
         places = [index * 3 + number for number in range(len(group))]
         bars = axes.bar(places, group, color=[colour, colour + "88"], width=0.9)
-        axes.bar_label(bars, fmt="%.3g", fontsize=9)
+        axes.bar_label(
+            bars,
+            fmt="%.3g",
+            label_type="center",
+            fontsize=9,
+            color="white",
+            fontweight="bold",
+        )
         if (target := targets[index]) is not None:
             axes.hlines(target, places[0] - 0.5, places[-1] + 0.5, color=INK, linewidth=1)
     places = [index * 3 + number for index in range(len(values)) for number in range(len(names))]

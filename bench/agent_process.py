@@ -72,16 +72,28 @@ class AgentProcess:
                 raise BenchError(f"the agent ended: {list(self._other)}")
             if time.perf_counter() - self.began > patience:
                 raise BenchError(f"the agent is not ready: {list(self._other)}")
-            time.sleep(0.02)
+            time.sleep(0.05)
         return time.perf_counter() - self.began
 
     def _is_ready(self) -> bool:
+        return self._get("/readyz")[0] == 200
+
+    def events(self) -> int:
+        """How many events the agent has taken in."""
+        for line in self._get("/metrics")[1].splitlines():
+            if line.startswith("podwall_events_total "):
+                return int(float(line.split()[1]))
+        raise BenchError("the agent does not say how many events it took in")
+
+    def _get(self, path: str) -> tuple[int, str]:
+        """Status and text of an answer, 0 where there is none."""
+        connection = HTTPConnection("127.0.0.1", _PORT, timeout=5)
         try:
-            connection = HTTPConnection("127.0.0.1", _PORT, timeout=5)
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         except (OSError, HTTPException):
-            return False
+            return 0, ""
         finally:
             connection.close()
 
