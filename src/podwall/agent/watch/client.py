@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import time
@@ -27,6 +28,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 _MAX_REFUSAL = 64 * 1024
+_CONTEXT = re.compile(r" ssl:(<[^>]*>|\w+)")
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -261,7 +263,10 @@ def _in_our_words() -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return printable(str(error)) or type(error).__name__
+    """What an error says, without the URL, which may hold the proxy's password, and our context."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return printable(f"{error.status} {error.message}")
+    return printable(_CONTEXT.sub("", str(error))) or type(error).__name__
 
 
 def _lively_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -134,6 +135,7 @@ class Access:
         identity = self._load()
         if identity.files != self._identity.files:
             seen = _fingerprint(identity.files)
+        _check(identity)
         return identity, make_context(identity), seen
 
 
@@ -168,6 +170,16 @@ async def load_access(
         access = Access(_KubeconfigReader(files, context or "", runner or SystemRunner()), clock)
     await access.read()
     return access
+
+
+def _check(identity: Identity) -> None:
+    """Refuse what no request can carry; nothing of a secret gets into the message."""
+    url = urlsplit(identity.server)
+    if url.username is not None or url.password is not None:
+        raise InputError(f"{url.hostname}: a user in the server's URL is not supported, a token is")
+    authorization = identity.authorization
+    if not (authorization.isascii() and authorization.isprintable()):
+        raise InputError(f"{identity.server}: the token holds what no HTTP header can")
 
 
 def _default(env: Mapping[str, str], service_account: Path) -> str:

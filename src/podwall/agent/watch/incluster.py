@@ -35,15 +35,15 @@ def read_identity(directory: Path, env: Mapping[str, str]) -> Identity:
     address = f"[{host}]" if ":" in host else host
     return Identity(
         server=f"https://{address}:{port}",
-        authority=_text(directory / "ca.crt"),
+        authority=_text(directory / "ca.crt", errors="ignore"),
         authorization=f"Bearer {_text(directory / 'token').strip()}",
         files=(str(directory / "token"), str(directory / "ca.crt")),
     )
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, errors: str = "strict") -> str:
     try:
-        found = path.read_text(encoding="ascii")
+        found = path.read_text(encoding="ascii", errors=errors)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(f"{path}: {reason}") from error

@@ -18,8 +18,10 @@ def make_context(identity: Identity) -> ssl.SSLContext | None:
     """
     if urlsplit(identity.server).scheme != "https":
         return None
+    # Certificates are ASCII; what people write between them need not be, and ssl refuses it.
+    authority = identity.authority.encode("ascii", "ignore").decode("ascii")
     try:
-        context = ssl.create_default_context(cadata=identity.authority or None)
+        context = ssl.create_default_context(cadata=authority or None)
     except ssl.SSLError as error:
         raise InputError(
             f"{identity.server}: its CA certificates cannot be used: {error}"

@@ -134,3 +134,14 @@ async def test_a_client_that_was_closed_reaches_nobody() -> None:
         pass
     with pytest.raises(ApiUnreachable):
         await client.get("/api")
+
+
+async def test_who_cannot_be_reached_is_named_without_our_own_words() -> None:
+    identity = Identity("https://127.0.0.1:1")
+    access = Access(lambda: identity)
+    await access.read()
+    async with ApiClient(access, BRIEF) as client:
+        with pytest.raises(ApiUnreachable) as refused:
+            await client.get("/api")
+    assert "127.0.0.1:1 [" in str(refused.value)
+    assert "ssl" not in str(refused.value)

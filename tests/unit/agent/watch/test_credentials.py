@@ -15,7 +15,7 @@ from podwall.agent.watch.client import ApiClient
 from podwall.agent.watch.credentials import Access, load_access
 from podwall.agent.watch.identity import Identity
 from podwall.dataplane.command import Runner, SystemRunner
-from podwall.errors import ApiUnauthorized, ApiUnreachable, InputError
+from podwall.errors import ApiGarbled, ApiUnauthorized, ApiUnreachable, InputError
 from podwall.lab.apiserver import Server
 from tests.unit.agent.watch.secured import (
     PODS,
@@ -212,6 +212,52 @@ async def test_a_proxy_on_the_way(authority: Authority, server: Server, tmp_path
     assert tunnels[0].startswith(b"CONNECT kube.invalid:6443 HTTP/1.1")
     assert b"Proxy-Authorization: Basic" in tunnels[0]
     assert TOKEN.encode() not in tunnels[0]
+
+
+async def test_a_proxy_that_refuses_us_is_told_without_its_password(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async def serve(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        await client.readuntil(b"\r\n\r\n")
+        back.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        back.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        cluster = {
+            "certificate-authority-data": b64(authority.pem),
+            "proxy-url": f"http://user:word@127.0.0.1:{port}",
+        }
+        path = written(tmp_path, config("https://kube.invalid:6443", cluster, {"token": TOKEN}))
+        with pytest.raises(ApiGarbled, match="407 Proxy Authentication Required") as refused:
+            await pods_by(await access_by(path))
+    assert "word" not in str(refused.value)
+
+
+async def test_words_between_certificates_may_be_of_any_language(
+    authority: Authority, server: Server, tmp_path: Path
+) -> None:
+    pem = f"# Österreich, 日本\n{authority.pem}"
+    cluster = {"certificate-authority-data": b64(pem)}
+    path = written(tmp_path, config(server.url, cluster, {"token": TOKEN}))
+    assert await pods_by(await access_by(path)) == []
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "schlüssel", "nul\0"])
+async def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(
+    token: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, config("http://127.0.0.1:1", {}, {"token": token}))
+    with pytest.raises(InputError, match="the token holds what no HTTP header can") as refused:
+        await access_by(path)
+    assert token not in str(refused.value)
+
+
+async def test_a_user_in_the_url_is_refused_and_not_shown(tmp_path: Path) -> None:
+    path = written(tmp_path, config("http://user:word@127.0.0.1:1", {}, {"token": TOKEN}))
+    with pytest.raises(InputError, match="a user in the server's URL is not supported") as refused:
+        await access_by(path)
+    assert "word" not in str(refused.value)
 
 
 async def test_another_context_than_the_current_one(
