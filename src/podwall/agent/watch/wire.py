@@ -159,6 +159,9 @@ def parse_bookmark(raw: msgspec.Raw) -> Bookmark:
         metadata = _bookmark.decode(raw).metadata
     except _UNREADABLE as error:
         raise _garbled("a bookmark", error) from error
+    if not metadata.resourceVersion:
+        # A watch without one begins anywhere, and what was deleted meanwhile would stay.
+        raise ApiGarbled("a bookmark of the API server has no resourceVersion")
     return Bookmark(
         metadata.resourceVersion, (metadata.annotations or {}).get(INITIAL_END) == "true"
     )

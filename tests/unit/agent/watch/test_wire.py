@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from podwall.agent.watch.lines import LineSplitter
 from podwall.agent.watch.typed import read_pod
-from podwall.agent.watch.wire import Reading, parse_page, read_object
+from podwall.agent.watch.wire import Reading, parse_bookmark, parse_page, read_object
 from podwall.cluster.events import Kind, NamespaceKey, NodeKey
 from podwall.errors import ApiGarbled
 from podwall.model.decode import (
@@ -284,3 +284,8 @@ def test_a_line_without_end_is_given_up() -> None:
     splitter.feed(b"x" * 60)
     with pytest.raises(ApiGarbled):
         splitter.feed(b"x" * 60)
+
+
+def test_a_bookmark_without_a_place_to_go_on_from_is_none() -> None:
+    with pytest.raises(ApiGarbled, match="no resourceVersion"):
+        parse_bookmark(msgspec.Raw(b'{"metadata":{"resourceVersion":""}}'))
