@@ -2,7 +2,8 @@
 
 Alive is an agent that makes progress: kubelet restarts one that does not. Ready is one by whose
 rules traffic is judged as the cluster is now: without an API server an agent goes on enforcing what
-it knows, alive and not ready.
+it knows, alive and not ready. Whoever opens connections and leaves them open shuts nobody out: the
+oldest of too many are closed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from podwall.agent.metrics import CONTENT_TYPE
 from podwall.errors import InputError
 
 log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 64
+"""So many are open at a time on one address. Each takes a file, which programs need that write to
+the kernel, and there is no end to how long one may say nothing."""
 
 Reasons = Callable[[], Sequence[str]]
 """What keeps it from being so, in words; nothing if it is so."""
@@ -37,7 +42,7 @@ class Web:
         self._why_dead = why_dead
         self._why_not_ready = why_not_ready
         self._metrics = metrics
-        self._runners: list[web.AppRunner] = []
+        self._runners: list[web.ServerRunner] = []
 
     async def start(self, listen: Listen | None, metrics: Listen | None) -> tuple[str, ...]:
         """Serve everything on ``listen``, and only the metrics on ``metrics``; says where.
@@ -58,12 +63,21 @@ class Web:
             await runner.cleanup()
 
     async def _serve(self, setting: str, listen: Listen, *, full: bool) -> list[str]:
-        app = web.Application(client_max_size=1024)
-        app.router.add_get("/metrics", self._get_metrics)
+        pages: dict[str, Callable[[], web.Response]] = {"/metrics": self._get_metrics}
         if full:
-            app.router.add_get("/livez", self._get_livez)
-            app.router.add_get("/readyz", self._get_readyz)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
+            pages["/livez"] = lambda: _answer("alive", self._why_dead())
+            pages["/readyz"] = lambda: _answer("ready", self._why_not_ready())
+
+        async def respond(request: web.BaseRequest) -> web.Response:
+            page = pages.get(request.path)
+            if page is None:
+                return web.Response(status=404, text="there is no such page\n")
+            if request.method not in ("GET", "HEAD"):
+                return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            return page()
+
+        server = _Server(respond, access_log=None, keepalive_timeout=75)
+        runner = web.ServerRunner(server, shutdown_timeout=0.2)
         await runner.setup()
         self._runners.append(runner)
         try:
@@ -72,14 +86,18 @@ class Web:
             raise InputError(f"{setting} {listen}: {error.strerror or error}") from error
         return sorted({str(Listen(host, port)) for host, port, *_ in runner.addresses})
 
-    async def _get_livez(self, _request: web.Request) -> web.Response:
-        return _answer("alive", self._why_dead())
-
-    async def _get_readyz(self, _request: web.Request) -> web.Response:
-        return _answer("ready", self._why_not_ready())
-
-    async def _get_metrics(self, _request: web.Request) -> web.Response:
+    def _get_metrics(self) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+
+class _Server(web.Server):
+    """Keeps a bounded number of connections, the newest."""
+
+    def __call__(self) -> web.RequestHandler:
+        for each in self.connections[: 1 - MOST_CONNECTIONS]:
+            if each.transport is not None:
+                each.transport.abort()
+        return super().__call__()
 
 
 def _answer(word: str, reasons: Sequence[str]) -> web.Response:
