@@ -22,6 +22,7 @@ from podwall.agent.status import (
     ObjectProblem,
     WatchStatus,
 )
+from podwall.errors import AgentError
 
 PULSE_EVERY = 5.0
 """Seconds between two questions whether the reconciler's thread goes on."""
@@ -85,9 +86,18 @@ class Pulse:
         self._answered = clock()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Ask until cancelled.
+
+        Raises:
+            AgentError: a thread ended by itself. Whoever started the agent starts it again.
+        """
         while True:
-            await asyncio.wrap_future(self._ask(lambda _picture: None))
+            answer = asyncio.wrap_future(self._ask(lambda _picture: None))
+            while not answer.done():
+                await asyncio.wait((answer,), timeout=PULSE_EVERY)
+                if ended := self._ended():
+                    raise AgentError("; ".join(ended))
+            answer.result()
             self._answered = self._clock()
             await self._sleep(PULSE_EVERY)
 

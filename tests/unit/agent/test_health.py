@@ -16,6 +16,7 @@ from podwall.agent.reconcile.options import ReconcileOptions
 from podwall.agent.reconcile.picture import Picture
 from podwall.agent.status import Enforced, KernelStatus, ObjectProblem, WatchStatus
 from podwall.agent.watchlog import WatchLog
+from podwall.errors import AgentError
 
 
 class Reconciling:
@@ -146,6 +147,23 @@ def test_a_thread_that_is_gone_is_known_at_once() -> None:
     assert pulse.why_dead() == []
     gone.append("the thread that cuts connections has ended")
     assert pulse.why_dead() == gone
+
+
+async def test_a_thread_that_is_gone_ends_the_agent() -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(AgentError, match="the thread that cuts connections has ended"):
+            await answered(["the thread that cuts connections has ended"])
+
+
+async def answered(ended: list[str]) -> None:
+    """Wait for a pulse of a reconciler that answers at once."""
+
+    def ask(_question: Callable[[Picture], None]) -> Future[None]:
+        answer: Future[None] = Future()
+        asyncio.get_running_loop().call_soon(answer.set_result, None)
+        return answer
+
+    await Pulse(ask, lambda: ended).run()
 
 
 def test_who_waits_for_a_lock_as_long_as_it_may_is_not_stuck() -> None:

@@ -10,6 +10,7 @@ same way back: read the kernel again and write the difference, now or a little l
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -220,12 +221,14 @@ class Keeper:
         log.error("a defect of podwall; going on from the objects anew", exc_info=error)
         # Whatever half-done work left behind goes with the old state.
         self.live = None
-        before, self._state = self._state, ClusterState()
-        for event in (*map(EventApplied, before.objects()), *(each.event for each in arrivals)):
+        known = map(EventApplied, self._state.objects())
+        state = ClusterState()
+        for event in itertools.chain(known, (each.event for each in arrivals)):
             try:
-                self._state.apply(event)
+                state.apply(event)
             except Exception as fault:
                 log.error("left out: %s", describe_events([event]), exc_info=fault)
+        self._state = state
         self._note_lists(arrivals)
         self._overdue.add(each.received for each in arrivals)
         self._failed(_defect(error))
