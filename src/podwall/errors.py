@@ -90,17 +90,25 @@ class BatchRefused(CommandFailed):
         self.line = line
         self.text = text
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The message without the lines around, which may be about other users' policies."""
         lines = self.text.splitlines()
         reason = self.stderr.strip() or f"status {self.status}"
         if self.line is None:
             return f"{self.argv[0]} refused a batch of {len(lines)} lines: {reason}"
+        return f"{self.argv[0]} refused line {self.line} of {len(lines)}: {reason}"
+
+    def __str__(self) -> str:
+        if self.line is None:
+            return self.summary
+        lines = self.text.splitlines()
         first = max(0, self.line - 3)
         around = "\n".join(
             f"  {'>' if number == self.line else ' '} {number:4} {line}"
             for number, line in enumerate(lines[first : self.line + 2], start=first + 1)
         )
-        return f"{self.argv[0]} refused line {self.line} of {len(lines)}: {reason}\n{around}"
+        return f"{self.summary}\n{around}"
 
 
 class CommandTimeout(KernelError):

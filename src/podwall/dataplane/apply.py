@@ -30,10 +30,14 @@ CompileWithout = Callable[[frozenset[PolicyKey]], Ruleset]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Policies that the kernel would not take, and what it said; their pods are isolated."""
+    """Policies that the kernel would not take, and what it said; their pods are isolated.
+
+    ``cause`` shows the lines around, ``summary`` does not: these may be other users' rules.
+    """
 
     policies: tuple[PolicyKey, ...]
     cause: str
+    summary: str
 
 
 class ApplyReport(msgspec.Struct, frozen=True):
@@ -102,7 +106,7 @@ def enforce(
             if not culprits or compile_without is None:
                 raise
             log.warning("the kernel refuses rules of %s: %s", _names(culprits), error)
-            refusals.append(Refusal(tuple(sorted(culprits)), str(error)))
+            refusals.append(Refusal(tuple(sorted(culprits)), str(error), error.summary))
             reduced |= culprits
             desired = compile_without(reduced)
         else:

@@ -361,7 +361,7 @@ class Keeper:
                 self.problems.refuse(
                     key,
                     f"the kernel refuses its rules{more}; its pods are isolated and nothing of it "
-                    f"is allowed: {refusal.cause}",
+                    f"is allowed: {refusal.summary}",
                 )
         self.problems.keep_refused(live.refused)
 

@@ -166,6 +166,7 @@ def test_a_policy_that_the_kernel_refuses_isolates_and_the_others_go_on(rig: Rig
     [problem] = rig.keeper.problems.all()
     assert (problem.kind, problem.name) == ("NetworkPolicy", "dev/bad")
     assert "the kernel refuses" in problem.text
+    assert "dev/good" not in problem.text, "other users' rules are nobody's business"
     assert rig.seen.changes == [(BAD, (problem,))]
     more = pod("dev/more", "10.0.1.10", node="b", app="client")
     rig.give(more)
