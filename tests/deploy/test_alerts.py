@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from podwall.agent.metrics import Metrics
+from podwall.agent.report.metrics import Metrics
 from podwall.agent.status import AgentStatus, Enforced, KernelStatus, WatchStatus
 from tests.deploy.rendered import CHART, ROOT
 

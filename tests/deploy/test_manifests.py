@@ -14,9 +14,9 @@ import yaml
 from aiohttp import ClientSession
 
 import podwall
-from podwall.agent.config import load_config
-from podwall.agent.config_fields import BY_NAME
-from podwall.agent.web import Web
+from podwall.agent.config.fields import BY_NAME
+from podwall.agent.config.loading import load_config
+from podwall.agent.report.web import Web
 from podwall.lab.apiserver import Server
 from tests.deploy.rendered import (
     CHART,

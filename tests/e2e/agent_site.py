@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from podwall.agent.control_client import ask
-from podwall.agent.control_words import AskStatus
+from podwall.agent.control.client import ask
+from podwall.agent.control.words import AskStatus
 from podwall.agent.status import AgentStatus
 from podwall.errors import AgentError
 from tests.e2e.kernel import PrivateKernel, private_kernel

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from podwall.agent.control_words import SOCKET_NAME
+from podwall.agent.control.words import SOCKET_NAME
 from podwall.errors import AgentError, InputError
 
 LOCK_NAME = "agent.lock"

@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from podwall import __version__
-from podwall.agent import asking
-from podwall.agent.answers import LiveAnswer
-from podwall.agent.config import AgentConfig, Loaded
-from podwall.agent.control import ControlServer
-from podwall.agent.control_words import AskDiff, AskExplain, AskStatus, Request, socket_path
-from podwall.agent.events import PolicyEvents
-from podwall.agent.health import Health, Pulse, stuck_after
+from podwall.agent.config.loading import AgentConfig, Loaded
+from podwall.agent.control import asking
+from podwall.agent.control.answers import LiveAnswer
+from podwall.agent.control.server import ControlServer
+from podwall.agent.control.words import AskDiff, AskExplain, AskStatus, Request, socket_path
 from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
-from podwall.agent.logs import set_up_logging
-from podwall.agent.metrics import Metrics
-from podwall.agent.ownranges import OwnRanges
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
-from podwall.agent.reporter import CountingFeed, Reporter
+from podwall.agent.report.events import PolicyEvents
+from podwall.agent.report.health import Health, Pulse, stuck_after
+from podwall.agent.report.logs import set_up_logging
+from podwall.agent.report.metrics import Metrics
+from podwall.agent.report.reporter import CountingFeed, Reporter
+from podwall.agent.report.watchlog import WatchLog
+from podwall.agent.report.web import Web
 from podwall.agent.status import ObjectProblem
 from podwall.agent.watch.client import ApiClient
 from podwall.agent.watch.credentials import Access, load_access
+from podwall.agent.watch.ownranges import OwnRanges
 from podwall.agent.watch.reflector import reflectors
-from podwall.agent.watchlog import WatchLog
-from podwall.agent.web import Web
 from podwall.cluster.events import ObjectKey
 from podwall.dataplane.command import DEFAULT_TIMEOUT, SystemRunner
 from podwall.dataplane.hostlock import LOCK_FILE

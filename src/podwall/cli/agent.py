@@ -11,8 +11,14 @@ import sys
 
 import msgspec
 
-from podwall.agent.config import FILE_VARIABLE, Loaded, config_dict, load_config, render_config
-from podwall.agent.config_fields import FIELDS, Field
+from podwall.agent.config.fields import FIELDS, Field
+from podwall.agent.config.loading import (
+    FILE_VARIABLE,
+    Loaded,
+    config_dict,
+    load_config,
+    render_config,
+)
 from podwall.errors import InputError
 
 _GROUPS = {

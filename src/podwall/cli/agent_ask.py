@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from podwall.agent.answers import LiveAnswer, LiveDiff
-from podwall.agent.control_client import ask
-from podwall.agent.control_words import AskDiff, AskExplain, AskStatus
+from podwall.agent.control.answers import LiveAnswer, LiveDiff
+from podwall.agent.control.client import ask
+from podwall.agent.control.words import AskDiff, AskExplain, AskStatus
 from podwall.agent.status import AgentStatus
 from podwall.cli import options
 from podwall.cli.output import Status, out, print_json

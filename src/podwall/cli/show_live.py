@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from podwall.agent.answers import LiveDirection, LiveExplanation, LiveSet, LiveStep
+from podwall.agent.control.answers import LiveDirection, LiveExplanation, LiveSet, LiveStep
 
 _STYLE = {"allowed": "green", "denied": "bold red"}
 _HOOKS = {

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from podwall.agent.config import AgentConfig, Loaded, config_dict, load_config, render_config
-from podwall.agent.config_fields import FIELDS, Listen
+from podwall.agent.config.fields import FIELDS, Listen
+from podwall.agent.config.loading import (
+    AgentConfig,
+    Loaded,
+    config_dict,
+    load_config,
+    render_config,
+)
 from podwall.dataplane.iptables.mode import Mode
 from podwall.errors import InputError
 from podwall.model.net import parse_cidr

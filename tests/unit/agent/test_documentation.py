@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from podwall.agent.config_fields import FIELDS, Field
+from podwall.agent.config.fields import FIELDS, Field
 
 TEXT = (Path(__file__).parents[3] / "docs" / "agent.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `([a-z-]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", TEXT, re.MULTILINE)

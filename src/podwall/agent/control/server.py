@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from podwall.agent.control_words import MAX_REQUEST, Answer, Request
+from podwall.agent.control.words import MAX_REQUEST, Answer, Request
 from podwall.errors import InputError, PodwallError
 
 log = logging.getLogger(__name__)

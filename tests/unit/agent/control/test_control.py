@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podwall.agent.control import MOST_AT_ONCE, ControlServer
-from podwall.agent.control_client import ask
-from podwall.agent.control_words import MAX_REQUEST, Answer, AskExplain, AskStatus, Request
+from podwall.agent.control.client import ask
+from podwall.agent.control.server import MOST_AT_ONCE, ControlServer
+from podwall.agent.control.words import MAX_REQUEST, Answer, AskExplain, AskStatus, Request
 from podwall.agent.lock import agent_lock, make_state_dir, running_agent
 from podwall.errors import AgentError, InputError
 

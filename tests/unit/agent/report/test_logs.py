@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from podwall.agent.logs import MAX_MESSAGE, set_up_logging
+from podwall.agent.report.logs import MAX_MESSAGE, set_up_logging
 
 
 @pytest.fixture

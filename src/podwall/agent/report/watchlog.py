@@ -11,8 +11,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from podwall.agent.health import Watched
 from podwall.agent.reconcile.words import plain
+from podwall.agent.report.health import Watched
 from podwall.agent.status import WatchStatus
 
 log = logging.getLogger("podwall.agent")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from podwall.agent.bucket import TokenBucket
 from podwall.agent.feed import Feed
-from podwall.agent.metrics import Metrics
 from podwall.agent.reconcile.drift import worth_telling
 from podwall.agent.reconcile.words import kind_of, name_of, plain
+from podwall.agent.report.metrics import Metrics
 from podwall.agent.status import Applied, Cause, ObjectProblem
 from podwall.cluster.events import Event, ObjectKey
 from podwall.dataplane.conntrack import CutReport

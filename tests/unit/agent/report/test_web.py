@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientSession
 
-from podwall.agent.config_fields import Listen
-from podwall.agent.web import MOST_CONNECTIONS, Web
+from podwall.agent.config.fields import Listen
+from podwall.agent.report.web import MOST_CONNECTIONS, Web
 
 PATIENCE = 30.0
 LOCAL = Listen("127.0.0.1", 0)

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from podwall.agent.metrics import Metrics
-from podwall.agent.reporter import PROBLEMS_AT_ONCE, CountingFeed, Reporter
+from podwall.agent.report.metrics import Metrics
+from podwall.agent.report.reporter import PROBLEMS_AT_ONCE, CountingFeed, Reporter
 from podwall.agent.status import Applied, Cause, ObjectProblem
 from podwall.cluster.events import Applied as ObjectApplied
 from podwall.cluster.events import Event, ObjectKey

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from podwall.agent.events import BURST, MOST, QUIET, RATE, RENEW_AFTER, PolicyEvents
+from podwall.agent.report.events import BURST, MOST, QUIET, RATE, RENEW_AFTER, PolicyEvents
 from podwall.agent.status import ObjectProblem
 from podwall.errors import ApiConflict, ApiForbidden, ApiNotFound, ApiUnreachable
 from podwall.model.objects import PodKey
@@ -262,7 +262,7 @@ async def test_the_writer_waits_a_moment_of_its_own_and_then_writes(world: World
 async def test_what_nobody_can_tell_at_the_start_is_asked_again_soon(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podwall.agent.events.QUIET", 0.01)
+    monkeypatch.setattr("podwall.agent.report.events.QUIET", 0.01)
     world.blind = True
     task = asyncio.create_task(world.writer.run())
     world.writer.note(WEB, problem())

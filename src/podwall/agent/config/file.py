@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from podwall.agent.config_fields import BY_NAME, Field
+from podwall.agent.config.fields import BY_NAME, Field
 from podwall.errors import InputError
 from podwall.model.decode import describe, shown
 

@@ -2,7 +2,7 @@
 
 A setting is written as a flag (``--check-every``), an environment variable
 (``PODWALL_CHECK_EVERY``) or a key of the configuration file (``check-every``); its text means the
-same everywhere. Where texts come from, and which one counts, is in :mod:`podwall.agent.config`.
+same everywhere. :mod:`podwall.agent.config.loading` finds the texts and says which one counts.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def attribute(self) -> str:
-        """Its attribute of :class:`~podwall.agent.config.AgentConfig`."""
+        """Its attribute of :class:`~podwall.agent.config.loading.AgentConfig`."""
         return self.name.replace("-", "_")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podwall.agent.excerpt import excerpt
-from podwall.agent.explaining import REFUSED, Counters, View, explain_live
+from podwall.agent.control.excerpt import excerpt
+from podwall.agent.control.explaining import REFUSED, Counters, View, explain_live
 from podwall.api import Cluster
 from podwall.cluster.events import Kind, Replaced
 from podwall.cluster.state import ClusterState
@@ -20,7 +20,7 @@ from podwall.model.policy import PolicyKey
 from podwall.ruleset.ir import FamilyRules, Ruleset
 from podwall.ruleset.plan import HookJump, Observed, ObservedFamily
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 NODE = "worker-1"
 
 

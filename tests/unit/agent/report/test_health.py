@@ -10,12 +10,12 @@ from concurrent.futures import Future
 import msgspec
 import pytest
 
-from podwall.agent.health import STUCK_AFTER, Health, Pulse, stuck_after
-from podwall.agent.metrics import Metrics
 from podwall.agent.reconcile.options import ReconcileOptions
 from podwall.agent.reconcile.picture import Picture
+from podwall.agent.report.health import STUCK_AFTER, Health, Pulse, stuck_after
+from podwall.agent.report.metrics import Metrics
+from podwall.agent.report.watchlog import WatchLog
 from podwall.agent.status import Enforced, KernelStatus, ObjectProblem, WatchStatus
-from podwall.agent.watchlog import WatchLog
 from podwall.errors import AgentError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from podwall.agent.ownranges import OwnRanges
 from podwall.agent.reconcile.inbox import Arrival
+from podwall.agent.watch.ownranges import OwnRanges
 from podwall.cluster.events import Applied, Deleted, Event, Kind, NodeKey, ObjectKey, Remaining
 from podwall.model.decode import Problem
 from podwall.model.net import parse_cidr

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from podwall.agent.config_fields import AUTO, BY_NAME, FIELDS, Field, Listen
-from podwall.agent.config_file import nearest, read_config_file
+from podwall.agent.config.fields import AUTO, BY_NAME, FIELDS, Field, Listen
+from podwall.agent.config.file import nearest, read_config_file
 from podwall.dataplane.iptables.mode import Mode
 from podwall.errors import InputError
 from podwall.model.decode import shown
@@ -32,7 +32,7 @@ _SERVICE_LINK = re.compile(r"PODWALL_(.*_)?(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that an agent is told; see :data:`podwall.agent.config_fields.FIELDS`."""
+    """Everything that an agent is told; see :data:`podwall.agent.config.fields.FIELDS`."""
 
     node_name: str
     kubeconfig: str = ""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from podwall.agent.control_words import MAX_ANSWER, Answer, Request, socket_path
+from podwall.agent.control.words import MAX_ANSWER, Answer, Request, socket_path
 from podwall.agent.lock import running_agent
 from podwall.errors import AgentError, InputError
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from podwall.agent.answers import (
+from podwall.agent.control.answers import (
     LiveDirection,
     LiveExplanation,
     LiveSet,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from podwall.agent.asking import isolated_here
+from podwall.agent.control.asking import isolated_here
 from podwall.agent.reconcile.picture import Picture
 from podwall.model.policy import PolicyKey
 from podwall.model.settings import Settings

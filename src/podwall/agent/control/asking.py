@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from podwall.agent.answers import LiveDiff, LiveExplanation
-from podwall.agent.excerpt import excerpt
-from podwall.agent.explaining import View, explain_live
+from podwall.agent.control.answers import LiveDiff, LiveExplanation
+from podwall.agent.control.excerpt import excerpt
+from podwall.agent.control.explaining import View, explain_live
 from podwall.agent.reconcile.picture import Picture
 from podwall.dataplane.apply import count_changes, for_families
 from podwall.dataplane.plan_text import StepText, render_plan

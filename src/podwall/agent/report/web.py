@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from podwall.agent.config_fields import Listen
-from podwall.agent.metrics import CONTENT_TYPE
+from podwall.agent.config.fields import Listen
+from podwall.agent.report.metrics import CONTENT_TYPE
 from podwall.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class AskStatus(msgspec.Struct, frozen=True, tag="status", tag_field="ask"):
 
 
 class AskDiff(msgspec.Struct, frozen=True, tag="diff", tag_field="ask"):
-    """What differs between the kernel and what it shall hold? See :mod:`podwall.agent.asking`."""
+    """How does the kernel differ from what it shall hold: :mod:`podwall.agent.control.asking`."""
 
 
 class AskExplain(msgspec.Struct, frozen=True, tag="explain", tag_field="ask"):
