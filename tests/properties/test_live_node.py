@@ -304,6 +304,14 @@ class LiveMachine(RuleBasedStateMachine):
         self.follow(change)
         assert self.live.refuse(policies) == LiveChange()
 
+    @rule()
+    def refused_policies_are_tried_again(self) -> None:
+        self.refused = frozenset()
+        change = self.live.forgive()
+        assert change.dirty == Dirty()
+        self.follow(change)
+        assert self.live.forgive() == LiveChange()
+
     @invariant()
     def the_ruleset_is_in_order_and_counted(self) -> None:
         if not hasattr(self, "live"):

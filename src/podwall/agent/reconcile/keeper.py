@@ -98,6 +98,7 @@ class Keeper:
         self._overdue = Overdue()
         self._synced = False
         self._drift = ("", 0)
+        self._forgive_at = 0.0
         self._settle_at = 0.0
         self._unsettled = 0
         self.counted = True
@@ -188,6 +189,9 @@ class Keeper:
             self.ledger.checked()
             if self.dataplane.strays and now >= self._settle_at:
                 self.sync(Cause.RETRY, "rules of ours are left in the other iptables mode")
+            elif self.live.refused and now >= self._forgive_at:
+                self.live.forgive()
+                self.sync(Cause.RETRY, "policies that the kernel refused")
             return
         if drift.everything:
             # Whoever flushes all rules may be about to go on with the other kind of iptables.
@@ -353,6 +357,8 @@ class Keeper:
         self._observer.failed(error, pause)
 
     def _note_refusals(self, live: LiveNode, report: ApplyReport) -> None:
+        # A reason may pass: memory that was short, a module that is loaded later.
+        self._forgive_at = self._clock() + self._options.forgive_every
         for refusal in report.refusals:
             live.refuse(frozenset(refusal.policies))
             for key in refusal.policies:

@@ -19,6 +19,7 @@ class ReconcileOptions(msgspec.Struct, frozen=True):
         burst: so many applies come first without any wait.
         retry_first: until something that failed is tried again; doubled each time.
         retry_longest: the longest such wait.
+        forgive_every: until policies that the kernel refused are tried again as they are.
         cut_share: the share of the time that judging connections takes, where it goes on.
         lock_file: held while the kernel is written, so that two podwalls do not work at once.
         lock_seconds: how long another podwall is waited for.
@@ -30,6 +31,7 @@ class ReconcileOptions(msgspec.Struct, frozen=True):
     burst: int = 20
     retry_first: float = 0.5
     retry_longest: float = 30.0
+    forgive_every: float = 600.0
     cut_share: float = 0.1
     lock_file: Path = LOCK_FILE
     lock_seconds: float = 30.0

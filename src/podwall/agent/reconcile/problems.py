@@ -48,8 +48,9 @@ class Problems:
         self._put(self._decoder, key, texts)
 
     def refuse(self, key: PolicyKey, text: str) -> None:
-        """The kernel would not take a policy."""
-        self._put(self._kernel, key, (text,))
+        """The kernel would not take a policy; what it said of it first stays, as it was then."""
+        if key not in self._kernel:
+            self._put(self._kernel, key, (text,))
 
     def keep_refused(self, refused: Collection[ObjectKey]) -> None:
         """Of the policies that the kernel would not take only these are left."""

@@ -132,6 +132,11 @@ class LiveNode:
         self._turn(self._refused | known)
         return self._settle()
 
+    def forgive(self) -> LiveChange:
+        """Let every policy that the kernel refused count again as it was written."""
+        self._turn(frozenset())
+        return self._settle()
+
     def _turn(self, refused: frozenset[PolicyKey]) -> None:
         """Let other policies be the refused ones."""
         turned = self._refused ^ refused

@@ -187,6 +187,39 @@ def test_a_refused_policy_is_tried_again_when_it_changes(rig: Rig) -> None:
     assert rig.holds(with_objects(cluster(), better))
 
 
+def test_a_refused_policy_is_tried_again_after_a_while_and_enforced_if_the_reason_passed(
+    rig: Rig,
+) -> None:
+    for family in Family:
+        rig.kernel.tables[rig.mode, family].refuses = lambda spec: "dev/bad" in spec
+    rig.sync(cluster())
+    for family in Family:
+        rig.kernel.tables[rig.mode, family].refuses = lambda _spec: False
+    rig.now += 599
+    rig.check()
+    assert [each.name for each in rig.keeper.problems.all()] == ["dev/bad"]
+    rig.now += 1
+    rig.check()
+    assert rig.keeper.problems.all() == ()
+    assert rig.seen.changes[-1] == (BAD, ())
+    assert rig.holds(cluster())
+
+
+def test_a_policy_that_is_refused_again_stays_isolated_and_nobody_is_told_anew(rig: Rig) -> None:
+    for family in Family:
+        rig.kernel.tables[rig.mode, family].refuses = lambda spec: "dev/bad" in spec
+    rig.sync(cluster())
+    told = list(rig.seen.changes)
+    for _ in range(2):
+        rig.now += 600
+        rig.check()
+        assert rig.keeper.live is not None
+        assert rig.keeper.live.refused == {BAD}
+    assert rig.seen.changes == told
+    assert rig.keeper.ledger.status.in_sync
+    assert rig.seen.drifts == []
+
+
 def test_a_policy_that_becomes_bad_costs_nobody_else_anything(rig: Rig) -> None:
     rig.sync(cluster())
     for family in Family:
