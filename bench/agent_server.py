@@ -24,8 +24,9 @@ import msgspec
 from agent_cluster import AgentShape, moved_pod, objects, trimmed
 from cluster_gen import NODE
 
-from podwall.lab.apiserver import Api, Server, ServerOptions
+from podwall.lab.apiserver import Api
 from podwall.lab.apiserver.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS
+from podwall.lab.apiserver.server import Server, ServerOptions
 from podwall.lab.apiserver.store import Object
 
 BATCH = 0.02

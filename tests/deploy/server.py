@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trustme
 
-from podwall.lab.apiserver import Server, ServerOptions
+from podwall.lab.apiserver.server import Server, ServerOptions
 from podwall.lab.apiserver.watching import WatchList
 
 TOKEN = "of-the-service-account"

@@ -17,7 +17,7 @@ import podwall
 from podwall.agent.config.fields import BY_NAME
 from podwall.agent.config.loading import load_config
 from podwall.agent.report.web import Web
-from podwall.lab.apiserver import Server
+from podwall.lab.apiserver.server import Server
 from tests.deploy.rendered import (
     CHART,
     DEPLOY,

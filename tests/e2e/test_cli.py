@@ -96,6 +96,22 @@ def test_the_manifests_that_examples_name_are_there() -> None:
     assert all((root / name).exists() for name in named)
 
 
+def test_all_but_the_agent_runs_without_the_packages_of_the_agent() -> None:
+    program = """
+import sys
+
+sys.modules |= dict.fromkeys(("aiohttp", "kubernetes_asyncio", "prometheus_client", "shtab"))
+
+from podwall.cli.main import build_parser, main
+
+build_parser()
+sys.exit(main(sys.argv[1:]))
+"""
+    without = SystemRunner().run([sys.executable, "-c", program, "agent", "--node-name=a"])
+    assert "extra [agent]; in a checkout: scripts/setup agent" in without.stderr
+    assert without.status == 2
+
+
 def test_the_version_is_told() -> None:
     completed = podwall("--version")
     assert (completed.status, completed.stdout) == (0, f"podwall {__version__}\n")

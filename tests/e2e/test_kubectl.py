@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from podwall.lab.apiserver import Server
+from podwall.lab.apiserver.server import Server
 
 KUBECTL = Path(__file__).parents[2] / "build" / "kubectl" / "kubectl"
 PATIENCE = 30

@@ -31,7 +31,7 @@ from podwall.errors import (
     ApiNotFound,
     InputError,
 )
-from podwall.lab.apiserver import Server
+from podwall.lab.apiserver.server import Server
 from podwall.model.net import PortRange, Protocol
 from podwall.model.objects import ContainerPort, PodKey
 from podwall.model.policy import IPBlock, NumberedPorts, PolicyKey

@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         from podwall.agent.run import run_agent  # noqa: PLC0415 - needs the agent's packages
     except ModuleNotFoundError as error:
         raise InputError(
-            f"the agent needs the Python package {error.name}: pip install 'podwall[agent]'"
+            f"the agent needs the Python package {str(error.name).replace('_', '-')}, which comes "
+            "with podwall's extra [agent]; in a checkout: scripts/setup agent"
         ) from error
     return run_agent(loaded)
 

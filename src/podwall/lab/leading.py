@@ -39,8 +39,8 @@ def check_installed() -> None:
     missing = [each for each in _NEEDED if importlib.util.find_spec(each) is None]
     if missing:
         raise LabError(
-            f"a lab with agents needs the Python package {missing[0].replace('_', '-')}: "
-            "install podwall with it, as in pip install 'podwall[agent]'"
+            f"a lab with agents needs the Python package {missing[0].replace('_', '-')}, which "
+            "comes with podwall's extra [agent]; in a checkout: scripts/setup agent"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from podwall.lab.apiserver import Server, ServerOptions
+from podwall.lab.apiserver.server import Server, ServerOptions
 
 PODS = "/api/v1/namespaces/default/pods"
 ALL_PODS = "/api/v1/pods"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podwall.lab.apiserver import ServerOptions
+from podwall.lab.apiserver.server import ServerOptions
 from tests.unit.apiserver.client import PODS, Client, pod, serving
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from podwall.lab.apiserver import ServerOptions
+from podwall.lab.apiserver.server import ServerOptions
 from tests.unit.apiserver.client import ALL_PODS, PODS, Client, Json, pod, serving
 
 WATCH_LIST = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"

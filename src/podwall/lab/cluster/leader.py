@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 
 from podwall.errors import LabError
-from podwall.lab.apiserver import Server, ServerOptions
+from podwall.lab.apiserver.server import Server, ServerOptions
 from podwall.lab.cluster.agents import Agent
 from podwall.lab.cluster.config import OVERVIEW, Config, Overview, Up
 from podwall.lab.cluster.kubelet import Kubelet

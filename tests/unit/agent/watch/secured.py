@@ -23,7 +23,8 @@ from podwall.agent.watch.credentials import Access
 from podwall.agent.watch.kubeconfig import Refusal, read_identity
 from podwall.dataplane.command import Completed
 from podwall.errors import InputError
-from podwall.lab.apiserver import Api, Server, ServerOptions
+from podwall.lab.apiserver import Api
+from podwall.lab.apiserver.server import Server, ServerOptions
 from tests.unit.agent.watch.watching import QUICK
 
 Json = dict[str, Any]

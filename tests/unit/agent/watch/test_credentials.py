@@ -16,7 +16,7 @@ from podwall.agent.watch.credentials import Access, load_access
 from podwall.agent.watch.identity import Identity
 from podwall.dataplane.command import Runner, SystemRunner
 from podwall.errors import ApiGarbled, ApiUnauthorized, ApiUnreachable, InputError
-from podwall.lab.apiserver import Server
+from podwall.lab.apiserver.server import Server
 from tests.unit.agent.watch.secured import (
     PODS,
     Authority,

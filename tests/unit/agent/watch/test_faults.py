@@ -15,8 +15,8 @@ from podwall.agent.watch.reflector import Reflector
 from podwall.agent.watch.targets import target
 from podwall.agent.watch.wire import parse_refusal
 from podwall.cluster.events import Deleted, Kind
-from podwall.lab.apiserver import Server
 from podwall.lab.apiserver.faults import Trouble
+from podwall.lab.apiserver.server import Server
 from podwall.lab.apiserver.status import ApiError, internal_error
 from podwall.model.objects import PodKey
 from podwall.model.policy import Direction, PolicyKey

@@ -17,9 +17,10 @@ import pytest
 from podwall.agent.watch.wire import read_object
 from podwall.cluster.events import Kind
 from podwall.cluster.snapshot import Snapshot, build_snapshot
-from podwall.lab.apiserver import Api, Server, Store
+from podwall.lab.apiserver import Api, Store
 from podwall.lab.apiserver.faults import Trouble
 from podwall.lab.apiserver.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
+from podwall.lab.apiserver.server import Server
 from podwall.lab.apiserver.watching import WatchList
 from podwall.model.objects import Namespace, Node, Pod
 from podwall.model.policy import Policy

@@ -7,8 +7,8 @@ import pytest
 
 from podwall.agent.watch.options import Options
 from podwall.cluster.events import Kind
-from podwall.lab.apiserver import Server, ServerOptions
 from podwall.lab.apiserver.faults import Trouble
+from podwall.lab.apiserver.server import Server, ServerOptions
 from podwall.lab.apiserver.watching import WatchList
 from podwall.model.objects import PodKey
 from tests.unit.agent.watch.watching import HASTY, IMPATIENT, Watched, pod, until, watched

@@ -18,8 +18,9 @@ from podwall.agent.watch.targets import targets
 from podwall.cluster.events import Applied, Event, Kind, ObjectKey, Remaining
 from podwall.cluster.snapshot import Snapshot
 from podwall.cluster.state import ClusterState
-from podwall.lab.apiserver import Api, Server
+from podwall.lab.apiserver import Api
 from podwall.lab.apiserver.resources import PODS
+from podwall.lab.apiserver.server import Server
 from podwall.model.decode import Problem
 
 PATIENCE = 20
