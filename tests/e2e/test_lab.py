@@ -476,6 +476,14 @@ def test_a_killed_lab_is_swept_away_by_the_next_command():
     assert not (state.base_directory() / "one").exists()
 
 
+def test_a_command_inside_a_lab_leaves_the_note_of_that_lab_alone():
+    with client.up("one", cluster(OTHER), Shape(), open_engine()) as lab:
+        status = [sys.executable, "-m", "podwall", "lab", "status"]
+        assert lab.execute("other", status, dict(os.environ)) == 0
+        assert [note.name for note in state.notes()] == ["one"]
+        lab.down()
+
+
 def test_a_shell_in_the_lab_ends_with_it():
     lab = client.up("one", cluster(OTHER), Shape(), open_engine())
 

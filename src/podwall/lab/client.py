@@ -258,7 +258,9 @@ def up(
             raise
         finally:
             listener.close()
-    return _built(Lab(name, world, state.connect(name)), progress, led)
+        # Still locked, so ours is the first connection: the lab ends with it while it is built.
+        connection = state.connect(name)
+    return _built(Lab(name, world, connection), progress, led)
 
 
 def take_down(name: str) -> None:

@@ -133,6 +133,11 @@ def start_time(process: int) -> int | None:
     return None if state in "ZX" else int(fields[18])
 
 
+def process_namespace() -> int:
+    """What tells the process namespace of this process, in which its process ids count."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
 def flush_all() -> None:
     """Write out what is buffered, so that a forked child does not write it again."""
     for stream in (sys.stdout, sys.stderr):

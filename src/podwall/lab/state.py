@@ -3,7 +3,9 @@
 A lab's directory holds its control socket, its log and ``state.json`` with the ids of its
 processes; if it has an API server, also its kubeconfig and the logs of its agents. The note is not
 the truth, the processes are: whatever names processes that are gone is swept away by the next
-command.
+command. Process ids count in one process namespace only. A note from another one (a container that
+shares the directory, or a command that runs inside a lab) is left alone while its lab's socket
+answers, and its lab is not ours to find.
 """
 
 from __future__ import annotations
@@ -38,10 +40,11 @@ _LOCK = ".lock"
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A lab that is up: its name and its processes."""
+    """A lab that is up: its name, its processes, and the process namespace that numbers these."""
 
     name: str
     world: Isolated
+    among: int = msgspec.field(default_factory=isolation.process_namespace)
 
 
 def base_directory() -> Path:
@@ -96,7 +99,11 @@ def reserve(base: Path, name: str) -> tuple[Path, socket.socket]:
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError as error:
-        raise LabError(f"a lab named {name!r} is up: 'podwall lab down' ends it") from error
+        note = _read_note(directory)
+        hint = "'podwall lab down' ends it"
+        if note is not None and not _ours(note):
+            hint = "it was started outside of this container or lab; choose another --name"
+        raise LabError(f"a lab named {name!r} is up: {hint}") from error
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _short_path(directory) as path:
         listener.bind(path)
@@ -122,10 +129,10 @@ def write_note(directory: Path, note: Note) -> None:
 
 
 def notes() -> list[Note]:
-    """All labs of this user that are up, by name."""
+    """All labs of this user that are up, by name; not those of other process namespaces."""
     with locked() as base:
         found = (_read_note(entry) for entry in sorted(base.iterdir()) if entry.is_dir())
-        return [each for each in found if each is not None]
+        return [each for each in found if each is not None and _ours(each)]
 
 
 def find(name: str) -> Note:
@@ -171,8 +178,27 @@ def _sweep(base: Path) -> None:
     for entry in base.iterdir():
         if entry.is_dir():
             note = _read_note(entry)
-            if note is None or not isolation.alive(note.world):
+            if note is None or not _stands(note, entry):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _ours(note: Note) -> bool:
+    """Whether the note's process ids are ids here."""
+    return note.among == isolation.process_namespace()
+
+
+def _stands(note: Note, directory: Path) -> bool:
+    if _ours(note):
+        return isolation.alive(note.world)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked, _short_path(directory) as path:
+        asked.setblocking(False)  # a lab that is too busy to be asked stands
+        try:
+            asked.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _read_note(directory: Path) -> Note | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,27 @@ def test_a_note_of_a_dead_process_is_swept_away():
     directory = note_down("old", Isolated(keeper=os.getpid(), holder=os.getpid(), started=1))
     assert state.notes() == []
     assert not directory.exists()
+
+
+def note_from_elsewhere(name: str) -> socket.socket:
+    """A note whose process ids count in another process namespace; its lab's socket."""
+    with state.locked() as base:
+        directory, listener = state.reserve(base, name)
+        nobody = Isolated(keeper=1, holder=1, started=1)
+        state.write_note(directory, Note(name, nobody, among=1))
+    return listener
+
+
+def test_a_lab_of_another_process_namespace_is_left_alone_while_it_listens():
+    with note_from_elsewhere("theirs"):
+        assert state.notes() == []
+        with pytest.raises(LabError, match="no lab named 'theirs' is up"):
+            state.find("theirs")
+        with pytest.raises(LabError, match="'theirs' is up: it was started outside of this"):
+            note_down("theirs", living())
+        assert (state.base_directory() / "theirs").exists()
+    assert state.notes() == []
+    assert not (state.base_directory() / "theirs").exists()
 
 
 def test_a_directory_without_a_note_is_swept_away():
