@@ -229,6 +229,10 @@ async def test_create_sends_protobuf_and_is_understood(kubectl: Kubectl) -> None
     assert made == "configmap/c created\n"
     assert await kubectl("get", "cm/c", "-n", "web", "-o", "jsonpath={.data}") == '{"a":"b"}'
     assert await kubectl("run", "p", "-n", "web", "--image=none") == "pod/p created\n"
+    made = await kubectl("create", "service", "clusterip", "s", "-n", "web", "--tcp=80:web")
+    assert made == "service/s created\n"
+    path = "jsonpath={.spec.ports[0].port} {.spec.ports[0].targetPort}"
+    assert await kubectl("get", "svc/s", "-n", "web", "-o", path) == "80 web"
 
 
 async def test_a_watch_prints_what_happens(kubectl: Kubectl) -> None:

@@ -228,6 +228,16 @@ async def test_a_deletion_can_name_the_uid_that_it_means(client: Client) -> None
     assert "Precondition failed: UID in precondition: other" in body["message"]
 
 
+async def test_namespaces_of_the_system_are_not_deleted(client: Client) -> None:
+    for name in ("default", "kube-system"):
+        code, body = await client.ask("DELETE", f"/api/v1/namespaces/{name}")
+        assert (code, body["reason"]) == (403, "Forbidden")
+        why = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        assert body["message"] == why
+    code, _ = await client.ask("GET", "/api/v1/namespaces/default")
+    assert code == 200
+
+
 async def test_a_namespace_takes_along_what_is_in_it(client: Client) -> None:
     await client.make({"metadata": {"name": "web"}}, path="/api/v1/namespaces")
     path = "/api/v1/namespaces/web"

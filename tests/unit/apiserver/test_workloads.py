@@ -102,3 +102,15 @@ def test_a_deployment_in_protobuf_is_read():
             },
         },
     }
+
+
+def test_a_service_in_protobuf_is_read():
+    by_number = field(3, 80) + field(4, field(1, 0) + field(2, 81))
+    by_name = field(3, 90) + field(4, field(1, 1) + field(3, b"web"))
+    spec = field(1, by_number) + field(1, by_name) + field(4, b"ClusterIP")
+    kind = field(1, b"v1") + field(2, b"Service")
+    body = field(1, field(1, b"a")) + field(2, spec)
+    assert decode(b"k8s\x00" + field(1, kind) + field(2, body))["spec"] == {
+        "ports": [{"port": 80, "targetPort": 81}, {"port": 90, "targetPort": "web"}],
+        "type": "ClusterIP",
+    }

@@ -23,6 +23,7 @@ from podwall.lab.apiserver.selectors import Test, everything
 from podwall.lab.apiserver.store import Object, Store, Stored, key_of, stored
 
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_IMMORTAL = ("default", "kube-public", "kube-system")
 # The system's own fields, which no writer sets.
 _OURS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _SUFFIX = string.ascii_lowercase.translate(str.maketrans("", "", "aeiouy")) + "2456789"
@@ -134,6 +135,8 @@ class Api:
     def delete(self, target: Target, options: Deletion | None = None) -> tuple[Stored, bool]:
         """Delete an object, or begin to; its last version, and whether it is gone."""
         options = options or Deletion()
+        if target.resource == NAMESPACES and target.name in _IMMORTAL:
+            raise status.forbidden(NAMESPACES, target.name, "this namespace may not be deleted")
         old = self.get(target)
         thing = old.decode()
         self._check_preconditions(target, thing, options)

@@ -14,7 +14,7 @@ from podwall.lab.apiserver.store import Object
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 
 _MAGIC = b"k8s\x00"
-_TEXT, _NUMBER, _MAP = "text", "number", "map"
+_TEXT, _NUMBER, _MAP, _EITHER = "text", "number", "map", "a number or a text"
 
 _Message: TypeAlias = "Mapping[int, tuple[str, _Shape]]"
 _Shape: TypeAlias = "str | _Message | list[str | _Message]"
@@ -39,11 +39,26 @@ _DEPLOYMENT: _Message = {
     2: ("selector", {1: ("matchLabels", _MAP)}),
     3: ("template", _TEMPLATE),
 }
+_SERVICE_PORT: _Message = {
+    1: ("name", _TEXT),
+    2: ("protocol", _TEXT),
+    3: ("port", _NUMBER),
+    4: ("targetPort", _EITHER),
+    5: ("nodePort", _NUMBER),
+}
+_SERVICE: _Message = {
+    1: ("ports", [_SERVICE_PORT]),
+    2: ("selector", _MAP),
+    3: ("clusterIP", _TEXT),
+    4: ("type", _TEXT),
+    10: ("externalName", _TEXT),
+}
 _KINDS: Mapping[str, _Message] = {
     "Namespace": {},
     "ServiceAccount": {},
     "ConfigMap": {2: ("data", _MAP)},
     "Deployment": {2: ("spec", _DEPLOYMENT)},
+    "Service": {2: ("spec", _SERVICE)},
 }
 
 
@@ -88,6 +103,9 @@ def _value(value: bytes | int, shape: str | _Message) -> Any:
         if isinstance(value, bytes):
             raise ValueError("expected a number")
         return value
+    if shape == _EITHER:
+        union = dict(_fields(_bytes(value)))
+        return _bytes(union.get(3, b"")).decode() if union.get(1) else union.get(2, 0)
     if isinstance(shape, str):
         return _bytes(value).decode()
     return _decode(_bytes(value), shape)

@@ -100,6 +100,12 @@ def not_found(resource: Resource, name: str) -> ApiError:
     return ApiError(404, "NotFound", message, _details(resource, name))
 
 
+def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    """It is not to be done to this object, whoever asks."""
+    message = f'{resource.qualified} "{name}" is forbidden: {why}'
+    return ApiError(403, "Forbidden", message, _details(resource, name))
+
+
 def already_exists(resource: Resource, name: str) -> ApiError:
     """The name is taken."""
     message = f'{resource.qualified} "{name}" already exists'
