@@ -138,7 +138,7 @@ DAMAGES: dict[str, tuple[Callable[[Node], object], str]] = {
     ),
     "a rule comes before our jump": (
         lambda node: node.iptables("-I", "FORWARD", "-s", "198.51.100.0/24", "-j", "ACCEPT"),
-        "1 rules stand before the jump from FORWARD to PW-FORWARD (IPv4), the first is: "
+        "1 rule stands before the jump from FORWARD to PW-FORWARD (IPv4), the first is: "
         "-s 198.51.100.0/24 -j ACCEPT",
     ),
     "our jump is deleted": (

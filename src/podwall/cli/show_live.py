@@ -91,7 +91,10 @@ def _show_direction(console: Console, direction: LiveDirection, node: str) -> No
 
 def _step_text(step: LiveStep) -> Text:
     comment = f"   # {step.comment}" if step.comment else ""
-    counted = "" if step.packets is None else f"   [{step.packets} packets, {step.bytes} bytes]"
+    counted = ""
+    if step.packets is not None:
+        packets = "1 packet" if step.packets == 1 else f"{step.packets} packets"
+        counted = f"   [{packets}, {step.bytes} bytes]"
     text = Text(f"    {step.chain} rule {step.rule}: {_target(step)}{comment}")
     text.append(counted, "cyan")
     if not step.programmed:

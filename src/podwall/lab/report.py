@@ -66,7 +66,8 @@ def render_changes(changes: Sequence[Change]) -> RenderableType:
     if len(ordered) > _MANY_CHANGES:
         lines.append(f"… and {len(ordered) - _MANY_CHANGES} more (-o json has all)\n")
     gained = sum(change.after for change in changes)
-    lines.append(f"{len(changes)} answers changed: {gained} now allowed, ")
+    answers = "1 answer" if len(changes) == 1 else f"{len(changes)} answers"
+    lines.append(f"{answers} changed: {gained} now allowed, ")
     lines.append(f"{len(changes) - gained} now denied")
     return lines
 
@@ -75,7 +76,8 @@ def summary(matrix: Matrix) -> Text:
     """One line: how many probes, and whether all is as expected."""
     allowed = sum(cell.happened for cell in matrix.cells)
     differences = len(matrix.differences)
-    text = Text(f"{len(matrix.cells)} probes: {allowed} got through, ")
+    asked = len(matrix.cells)
+    text = Text(f"{asked} {'probe' if asked == 1 else 'probes'}: {allowed} got through, ")
     text.append(f"{len(matrix.cells) - allowed} did not; ")
     if differences:
         text.append(f"{differences} not as expected", "bold red")

@@ -169,8 +169,10 @@ def _chain_parts(step: ChainStep, observed: ObservedFamily, saved: Saved | None)
             yield f"the jump from {hook.value} to {name} was changed {where}"
         else:
             first = "" if saved is None else first_rule(saved.tables[step.family], hook)
+            before = jumps[0].index
+            stand = "1 rule stands" if before == 1 else f"{before} rules stand"
             yield (
-                f"{jumps[0].index} rules stand before the jump from {hook.value} to {name} "
+                f"{stand} before the jump from {hook.value} to {name} "
                 f"{where}, the first is: {plain(first, 160)}"
             )
     if step.delete:

@@ -45,7 +45,7 @@ DAMAGES: dict[str, tuple[Callable[[Rig], None], str]] = {
     "a member more": (lambda rig: ipset(rig, f"add {peers(rig)} 10.9.9.9"), "held 10.9.9.9"),
     "a rule first": (
         lambda rig: iptables(rig, "-I FORWARD 1 -s 10.9.0.0/16 -j ACCEPT"),
-        "1 rules stand before the jump from FORWARD to PW-FORWARD (IPv4), the first is: "
+        "1 rule stands before the jump from FORWARD to PW-FORWARD (IPv4), the first is: "
         "-s 10.9.0.0/16 -j ACCEPT",
     ),
     "an empty chain": (lambda rig: iptables(rig, ":PW-deny - [0:0]"), "chain PW-deny is empty"),
