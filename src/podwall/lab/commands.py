@@ -139,19 +139,29 @@ def down(output: Output, name: str | None = None) -> int:
 
 
 def status(output: Output, name: str | None = None) -> int:
-    """``lab status``: the labs that are up, or who is in one of them."""
+    """``lab status``: the labs that are up, or who is in one of them.
+
+    Raises:
+        LabError: a lab, or its API server, does not answer; what else there is to tell is printed.
+    """
     names = [note.name for note in state.notes()] if name is None else [name]
     found = {each: _status_of(each) for each in names}
     if output.as_json:
         _print_json(output, {"labs": [inventory.status_dict(*item) for item in found.items()]})
         return 0
+    silent: list[LabError] = []
     if not found:
         output.console.print("no lab is up: 'podwall lab up FILES' starts one")
     for each, current in found.items():
         output.console.print(f"[bold]{each}[/bold]: {inventory.summary(current)}", highlight=False)
         if current.led:
-            output.console.print(Text(inventory.cluster_lines(each)), soft_wrap=True)
+            try:
+                output.console.print(Text(inventory.cluster_lines(each)), soft_wrap=True)
+            except LabError as error:
+                silent.append(error)
         output.console.print(inventory.places(current))
+    if silent:
+        raise silent[0]
     return 0
 
 

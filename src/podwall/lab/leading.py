@@ -12,7 +12,6 @@ import importlib.util
 import os
 import socket
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +87,11 @@ def overview(name: str) -> Overview:
         url = config["clusters"][0]["cluster"]["server"]
         with opener.open(url + OVERVIEW, timeout=_ANSWER_WITHIN) as answer:
             return msgspec.json.decode(answer.read(), type=Overview)
-    except (OSError, urllib.error.URLError, msgspec.DecodeError) as error:
-        raise LabError(f"the API server of the lab {name!r} does not answer: {error}") from error
+    except (OSError, msgspec.DecodeError) as error:
+        # urllib wraps what failed; what wraps it says less.
+        cause = getattr(error, "reason", error)
+        why = getattr(cause, "strerror", None) or cause
+        raise LabError(f"the API server of the lab {name!r} does not answer: {why}") from error
 
 
 def _listen(lines: Iterator[bytes], progress: Report, log: Path) -> Up:

@@ -79,7 +79,11 @@ class Agent:
             writer.close()
         head, _, body = answer.partition("\r\n\r\n")
         code = head.split(" ", 2)[1] if head.count(" ") > 1 else ""
-        return "" if code == "200" else " ".join(body.split()) or f"status {code or 'unknown'}"
+        if code == "200":
+            return ""
+        # The first line only says that it is not ready.
+        reasons = [line for line in body.splitlines()[1:] if line]
+        return "; ".join(reasons) or f"it answers with status {code or 'unknown'}"
 
     def _prepare(self) -> None:
         run, name = run_directory(self.node), node_netns(self.node)
