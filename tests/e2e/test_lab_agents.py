@@ -265,7 +265,10 @@ def test_an_agent_that_is_killed_starts_again_and_nobody_notices(cluster: Cluste
 def test_while_the_api_server_is_away_agents_go_on_enforcing(cluster: Cluster):
     cluster.kubectl("apply", "-f", "-", stdin=ONLY_FRIENDS)
     eventually(lambda: not cluster.reaches("stranger", "web"), "the policy is enforced")
-    cluster.fault("restart?pause=1&forget=true")
+    cluster.fault("restart?pause=2&forget=true")
+    said = cluster.podwall("lab", "status", "--name", cluster.name, ok=False)
+    assert f"the API server of the lab '{cluster.name}' does not answer: Connection refused" in said
+    assert "default/stranger" in said
     assert not cluster.reaches("stranger", "web")
     eventually(lambda: cluster.reaches("friend", "web"), "friends are let in")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from podwall.cluster.snapshot import Snapshot
-from podwall.errors import InputError
+from podwall.errors import InputError, LabError
 from podwall.lab import client, inventory, leading, state
 from podwall.lab.client import Lab
 from podwall.lab.cluster.config import Config
