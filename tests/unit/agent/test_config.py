@@ -149,13 +149,14 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         config(file=tmp_path / "a.yaml")
 
 
-def test_a_variable_that_sets_nothing_is_doubtful_and_a_services_is_not() -> None:
+def test_a_variable_that_sets_nothing_is_doubtful_and_a_services_or_labs_is_not() -> None:
     env = {
         "PODWALL_NODENAME": "a",
         "PODWALL_SERVICE_HOST": "10.0.0.1",
         "PODWALL_METRICS_SERVICE_PORT_HTTP": "9642",
         "PODWALL_PORT_9642_TCP_ADDR": "10.0.0.1",
         "PODWALL_PORT": "tcp://10.0.0.1:9642",
+        "PODWALL_LAB": "default",
     }
     (doubt,) = load_config({}, env).warnings
     assert doubt == (

@@ -30,6 +30,9 @@ NODE_VARIABLE = "NODE_NAME"
 # PODWALL_PORT_9642_TCP: these are nobody's mistake.
 _SERVICE_LINK = re.compile(r"PODWALL_(.*_)?(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)\Z")
 
+# What the lab tells the programs that it runs in a namespace: in which lab they are.
+_LAB_VARIABLE = "PODWALL_LAB"
+
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an agent is told; see :data:`podwall.agent.config.fields.FIELDS`."""
@@ -162,8 +165,8 @@ def _check_together(config: AgentConfig) -> None:
 
 def _doubts(env: Mapping[str, str]) -> Iterable[str]:
     known = {each.variable for each in FIELDS} | {FILE_VARIABLE}
-    for name in sorted(env):
-        if name.startswith("PODWALL_") and name not in known and not _SERVICE_LINK.match(name):
+    for name in sorted(env.keys() - known - {_LAB_VARIABLE}):
+        if name.startswith("PODWALL_") and not _SERVICE_LINK.match(name):
             yield f"the environment variable {shown(name)} sets nothing{nearest(name, known)}"
 
 
