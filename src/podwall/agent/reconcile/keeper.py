@@ -89,6 +89,7 @@ class Keeper:
         self._clock = clock
         self._wall = wall
         self._own_node = OwnNode(node, settings)
+        self._told: tuple[str, ...] = ()
         self._state = ClusterState()
         self._listed: set[Kind] = set()
         self._checker = Checker()
@@ -379,7 +380,11 @@ class Keeper:
 
     def _tell_notes(self) -> None:
         host = () if self.dataplane is None else self.dataplane.notes
-        self.ledger.notes((*host, *self._own_node.notes()))
+        own = self._own_node.notes()
+        if own and own != self._told:
+            log.warning("%s", "; ".join(own))
+        self._told = own
+        self.ledger.notes((*host, *own))
 
 
 def _defect(error: Exception) -> KernelError:

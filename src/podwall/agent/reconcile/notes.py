@@ -47,8 +47,9 @@ class OwnNode:
         name = plain(self._key.name, 253)
         if self._node is None:
             return (
-                f"the API server knows no node {name!r}, so this node has no pod range: "
-                "a new pod is open until it is known",
+                f"the API server knows no node {name!r}: if this node has another name "
+                "(node-name), its pods are not enforced; if it is yet to come, it has no pod "
+                "range, and a new pod is open until it is known",
             )
         if not self._node.pod_cidrs:
             return (

@@ -9,6 +9,7 @@ oldest of too many are closed.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -83,7 +84,9 @@ class Web:
         try:
             await web.TCPSite(runner, listen.host or None, listen.port).start()
         except OSError as error:
-            raise InputError(f"{setting} {listen}: {error.strerror or error}") from error
+            # The event loop puts the address and more into the text that goes with the number.
+            why = os.strerror(error.errno) if error.errno else error
+            raise InputError(f"{setting} {listen}: {why}") from error
         return sorted({str(Listen(host, port)) for host, port, *_ in runner.addresses})
 
     def _get_metrics(self) -> web.Response:

@@ -333,7 +333,9 @@ def test_tools_that_are_missing_at_the_start_are_told_before_the_gate_opens(rig:
     assert rig.holds(cluster())
 
 
-def test_s48_a_node_without_pod_range_is_noted_until_it_has_one(rig: Rig) -> None:
+def test_s48_a_node_without_pod_range_is_noted_until_it_has_one(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     bare = with_objects(cluster(), node("a", "172.16.0.1"))
     rig.sync(bare)
     [note] = rig.keeper.ledger.status.notes
@@ -342,6 +344,7 @@ def test_s48_a_node_without_pod_range_is_noted_until_it_has_one(rig: Rig) -> Non
     assert rig.keeper.ledger.status.notes == ()
     rig.give(Deleted(NodeKey("a")))
     assert "knows no node 'a'" in rig.keeper.ledger.status.notes[0]
+    assert caplog.text.count("knows no node 'a'") == 1
 
 
 def test_s48_switched_off_no_pod_range_is_needed(tmp_path: Path) -> None:
