@@ -6,7 +6,7 @@ import argparse
 import time
 
 from podwall.agent.control.answers import LiveAnswer, LiveDiff
-from podwall.agent.control.client import ask
+from podwall.agent.control.client import STATUS_PATIENCE, ask
 from podwall.agent.control.words import AskDiff, AskExplain, AskStatus
 from podwall.agent.status import AgentStatus
 from podwall.cli import options
@@ -24,7 +24,7 @@ def add_status(parser: argparse.ArgumentParser) -> None:
 
 def status(args: argparse.Namespace) -> Status:
     """Say how the agent of this host is doing; status 1 if it is not as it should be."""
-    found = ask(args.state_dir, AskStatus(), AgentStatus)
+    found = ask(args.state_dir, AskStatus(), AgentStatus, STATUS_PATIENCE)
     if args.output == "json":
         print_json(found)
     else:

@@ -14,6 +14,9 @@ from podwall.errors import AgentError, InputError
 PATIENCE = 90.0
 """Seconds; more than the agent allows itself."""
 
+STATUS_PATIENCE = 20.0
+"""Seconds for what is at hand and takes no look at the kernel."""
+
 T = TypeVar("T")
 
 

@@ -93,11 +93,15 @@ class Pulse:
         """
         while True:
             answer = asyncio.wrap_future(self._ask(lambda _picture: None))
-            while not answer.done():
-                await asyncio.wait((answer,), timeout=PULSE_EVERY)
-                if ended := self._ended():
-                    raise AgentError("; ".join(ended))
-            answer.result()
+            try:
+                while not answer.done():
+                    await asyncio.wait((answer,), timeout=PULSE_EVERY)
+                    if ended := self._ended():
+                        raise AgentError("; ".join(ended))
+                answer.result()
+            finally:
+                # Nobody waits any more: an agent that ends refuses what is still asked.
+                answer.cancel()
             self._answered = self._clock()
             await self._sleep(PULSE_EVERY)
 
@@ -178,5 +182,7 @@ class Health:
             return
         if kernel.error:
             yield f"the kernel is not in sync: {kernel.error}"
+        elif all(each.status.listed for each in self._watches):
+            yield "nothing is enforced yet: the first write to the kernel is under way"
         else:
             yield "nothing is enforced yet: the cluster is not known in full"

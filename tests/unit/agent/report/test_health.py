@@ -91,7 +91,11 @@ def test_an_agent_whose_kernel_is_not_in_sync_is_not_ready(world: World) -> None
     world.reconciling.kernel = KernelStatus(in_sync=False, since=1.0, error="no ipset")
     assert world.health.status().why_not == ("the kernel is not in sync: no ipset",)
     world.reconciling.kernel = KernelStatus(in_sync=False, since=1.0)
-    assert "nothing is enforced yet" in world.health.status().why_not[0]
+    nothing = "nothing is enforced yet: "
+    under_way = (f"{nothing}the first write to the kernel is under way",)
+    assert world.health.status().why_not == under_way
+    world.watch.be(listed=False, connected=False)
+    assert world.health.status().why_not[-1] == f"{nothing}the cluster is not known in full"
 
 
 def test_the_metrics_say_what_the_status_says(world: World) -> None:
@@ -147,6 +151,22 @@ def test_a_thread_that_is_gone_is_known_at_once() -> None:
     assert pulse.why_dead() == []
     gone.append("the thread that cuts connections has ended")
     assert pulse.why_dead() == gone
+
+
+async def test_nobody_waits_for_an_answer_when_the_agent_ends() -> None:
+    asked: list[Future[None]] = []
+
+    def ask(_question: object) -> Future[None]:
+        asked.append(Future())
+        return asked[-1]
+
+    pulse = asyncio.create_task(Pulse(ask, lambda: ()).run())
+    while not asked:
+        await asyncio.sleep(0)
+    pulse.cancel()
+    await asyncio.gather(pulse, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert asked[0].cancelled()
 
 
 async def test_a_thread_that_is_gone_ends_the_agent() -> None:
