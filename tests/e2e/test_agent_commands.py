@@ -185,6 +185,14 @@ def test_a_second_agent_on_the_node_is_refused(calm: Site) -> None:
     assert calm.status()["ready"]
 
 
+def test_apply_beside_an_agent_changes_nothing(calm: Site) -> None:
+    example = Path(__file__).parents[2] / "examples" / "test-network-policy"
+    done = calm.inside("apply", str(example), "--node-name", "node-1", "--place")
+    assert done.returncode == 3
+    assert "nothing was changed: an agent runs on this host" in done.stderr
+    assert calm.json("diff")["steps"] == []
+
+
 def test_cleanup_beside_an_agent_removes_nothing(calm: Site) -> None:
     done = calm.inside("cleanup")
     assert done.returncode == 3

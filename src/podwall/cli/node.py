@@ -1,7 +1,7 @@
 """Commands that touch this host's kernel: apply, diff and cleanup.
 
-Without manifests, ``diff`` asks the agent of this host. While an agent runs, ``cleanup`` does not:
-the agent would put everything back.
+Without manifests, ``diff`` asks the agent of this host. While an agent runs, ``apply`` and
+``cleanup`` change nothing: the agent would take it back, and until then what it enforces is gone.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ def add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="enforce what could be read even if something was lost, or the node is not known",
+        help="enforce what could be read even if something was lost, or the node is not known, "
+        "or an agent runs here, which takes it back within seconds",
     )
+    options.add_state_dir(parser)
     add_dry_run(parser)
 
 
@@ -104,6 +106,8 @@ def apply_files(args: argparse.Namespace) -> Status:
         plan = planning.diff(observed, for_families(ruleset, dataplane.families))
         _print_plan(args, plan, count_changes(plan, observed), dataplane.repairs)
         return options.input_status(cluster)
+    if not args.force:
+        _refuse_beside_agent(Path(args.state_dir), "changed")
 
     def compile_without(refused: frozenset[PolicyKey]) -> Ruleset:
         return compile_node(cluster.snapshot, args.node_name, cluster.settings, refused)
@@ -153,7 +157,7 @@ def cleanup(args: argparse.Namespace) -> Status:
     _check_node_options(args)
     state_dir = Path(args.state_dir)
     if not (args.force or args.dry_run):
-        _refuse_beside_agent(state_dir)
+        _refuse_beside_agent(state_dir, "removed")
     runner, timeout = SystemRunner(), args.lock_wait + 60
     mode = options.mode_of(args)
     dataplanes: Sequence[KernelDataPlane] = (
@@ -176,8 +180,8 @@ def cleanup(args: argparse.Namespace) -> Status:
     return Status.OK
 
 
-def _refuse_beside_agent(state_dir: Path) -> None:
-    """Remove nothing that somebody puts back at once.
+def _refuse_beside_agent(state_dir: Path, done: str) -> None:
+    """Change nothing that somebody takes back at once.
 
     Raises:
         AgentError: an agent runs here.
@@ -185,8 +189,8 @@ def _refuse_beside_agent(state_dir: Path) -> None:
     holder = running_agent(state_dir)
     if holder is not None:
         raise AgentError(
-            f"nothing was removed: an agent runs on this host (process {holder}) and would put "
-            "everything back; stop it first (in a cluster, delete its DaemonSet), or say --force"
+            f"nothing was {done}: an agent runs on this host (process {holder}) and would take "
+            "that back; stop it first (in a cluster, as docs/install.md says), or say --force"
         )
 
 

@@ -67,7 +67,7 @@ class Reporter:
         repair, self._repair = self._repair, None
         if not worth_telling(count):
             return
-        again = f", for the {count}th time in a row" if count > 1 else ""
+        again = f", {count} times in a row" if count > 1 else ""
         reason = f"somebody else changed what is ours{again}: {text}"
         if repair is None:
             log.warning("repaired (reason: %s)", reason)
