@@ -15,7 +15,18 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "podwall"
 MODULES = sorted(SOURCE.rglob("*.py"))
 STARTS = {"fork", "forkpty", "popen", "posix_spawn", "posix_spawnp", "startfile", "system"}
 REPLACES = ("exec", "spawn")
-PURE = ("model", "cluster", "policy", "ruleset", "check", "explain")
+PURE = (
+    "model",
+    "cluster",
+    "policy",
+    "ruleset",
+    "check",
+    "draw",
+    "explain",
+    "learn",
+    "promises",
+    "whatif",
+)
 
 
 def _calls(path: Path) -> Iterator[str]:

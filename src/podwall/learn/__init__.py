@@ -1,0 +1,1 @@
+"""Policies proposed from the connections that were seen."""

@@ -1,0 +1,1 @@
+"""What a team promises about its policies, and whether they keep it."""

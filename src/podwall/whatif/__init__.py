@@ -1,0 +1,1 @@
+"""What a change would open and close, before it is made."""
