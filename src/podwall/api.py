@@ -78,6 +78,22 @@ class Cluster(msgspec.Struct, frozen=True):
         snapshot = build_snapshot(pods, manifests.namespaces, manifests.policies, known)
         return cls(snapshot, settings, manifests)
 
+    @classmethod
+    def of_lab(cls, name: str = "default") -> Cluster:
+        """The cluster of a lab that is up, with the switches that its nodes are programmed by.
+
+        Raises:
+            LabError: none is up under that name.
+        """
+        # Who only reads manifests does not pay for the lab.
+        from podwall.lab import client  # noqa: PLC0415
+
+        lab = client.find(name)
+        try:
+            return cls(lab.snapshot(), lab.status().settings)
+        finally:
+            lab.close()
+
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """What is wrong with the manifests, by file and line."""

@@ -7,7 +7,7 @@ import argparse
 from podwall.check.finding import Finding, Severity
 from podwall.check.registry import CHECKS, check, skipped_checks
 from podwall.check.render import checks_table, findings_table, to_dict
-from podwall.cli import options
+from podwall.cli import options, source
 from podwall.cli.output import Status, out, print_json, print_note
 from podwall.errors import InputError
 from podwall.manifest import Diagnostic
@@ -19,9 +19,7 @@ _POLICY_KIND = "NetworkPolicy"
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall check``."""
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="manifest file, directory, or - for standard input"
-    )
+    source.add_source(parser, live=False)
     parser.add_argument("--list", action="store_true", help="list what is looked for, and stop")
     parser.add_argument(
         "--fail-on",
@@ -37,8 +35,6 @@ def add_check(parser: argparse.ArgumentParser) -> None:
         help="leave out findings of this check; can be given again",
     )
     options.add_output(parser, "table", "json")
-    options.add_cluster(parser)
-    options.add_switches(parser)
 
 
 def run(args: argparse.Namespace) -> Status:
@@ -53,9 +49,7 @@ def run(args: argparse.Namespace) -> Status:
     unknown = sorted(set(args.ignore) - known)
     if unknown:
         raise InputError(f"--ignore {unknown[0]}: no such check; see podwall check --list")
-    if not args.files:
-        raise InputError("no manifests: name files, directories, or - for standard input")
-    cluster = options.load_cluster(args)
+    cluster = source.cluster_of(args)
     findings = tuple(
         each
         for each in check(cluster.snapshot, _remarks(cluster.diagnostics))

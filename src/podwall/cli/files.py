@@ -1,4 +1,4 @@
-"""Commands that need nothing but manifests: render, explain, matrix and check."""
+"""Commands that need nothing but a cluster: render, explain and matrix."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from podwall.api import Cluster
-from podwall.cli import agent_ask, options
+from podwall.cli import agent_ask, options, source
 from podwall.cli.output import Status, out, print_json, print_note, progress
 from podwall.cli.show import matrix_csv, show_explanation, show_matrix
 from podwall.errors import InputError
 from podwall.explain.ends import End
 from podwall.lab.hosts import outside_hosts
 from podwall.model.net import Family
-from podwall.model.settings import DenyAction
 
 
 def add_render(parser: argparse.ArgumentParser) -> None:
@@ -58,21 +57,15 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
 
 def add_explain(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall explain``."""
-    options.add_files(parser, needed=False, without="none with --live")
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="ask the agent of this host, and show what its kernel holds and counted",
+    source.add_source(
+        parser, live_help="ask the agent of this host, and show what its kernel holds and counted"
     )
-    options.add_state_dir(parser)
     parser.add_argument("--from", dest="source", required=True, metavar="WHO", help=_WHO)
     parser.add_argument("--to", dest="target", required=True, metavar="WHO", help=_WHO)
     parser.add_argument(
         "--port", default="80/tcp", metavar="PORT", help="6379/tcp, 53/udp, icmp (%(default)s)"
     )
     options.add_output(parser, "text", "json")
-    options.add_cluster(parser)
-    options.add_switches(parser)
 
 
 _WHO = "ns/pod, ns/deployment/name, node/name or an address"
@@ -81,13 +74,10 @@ _WHO = "ns/pod, ns/deployment/name, node/name or an address"
 def explain(args: argparse.Namespace) -> Status:
     """Say whether a connection is allowed, and why."""
     if args.live:
-        return _explain_live(args)
-    if not args.files:
-        raise InputError(
-            "no manifests: name files, directories, or - for standard input; --live asks the agent "
-            "of this host"
-        )
-    cluster = options.load_cluster(args)
+        # Not from the cluster alone: the agent knows what its kernel holds.
+        source.check_source(args)
+        return agent_ask.explain(args)
+    cluster = source.cluster_of(args)
     explanations = cluster.explain(args.source, args.target, args.port)
     if args.output == "json":
         print_json([each.to_dict() for each in explanations])
@@ -100,20 +90,9 @@ def explain(args: argparse.Namespace) -> Status:
     return options.input_status(cluster)
 
 
-def _explain_live(args: argparse.Namespace) -> Status:
-    if args.files:
-        raise InputError(f"--live asks the agent and reads no manifests: leave out {args.files[0]}")
-    for name in ("nodes", "ipv6", "dual_stack", *options.SWITCHES):
-        if getattr(args, name) not in (None, False, DenyAction.DROP.value):
-            raise InputError(
-                f"--live asks the agent, which knows its own: leave out --{name.replace('_', '-')}"
-            )
-    return agent_ask.explain(args)
-
-
 def add_matrix(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall matrix``."""
-    options.add_files(parser)
+    source.add_source(parser, live=False)
     parser.add_argument(
         "--by", choices=("pod", "workload"), default="workload", help="rows (%(default)s)"
     )
@@ -121,13 +100,11 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
         "--no-outside", action="store_true", help="leave hosts outside the cluster out"
     )
     options.add_output(parser, "table", "json", "csv")
-    options.add_cluster(parser)
-    options.add_switches(parser)
 
 
 def matrix(args: argparse.Namespace) -> Status:
     """Print who can reach whom on which ports."""
-    cluster = options.load_cluster(args)
+    cluster = source.cluster_of(args)
     others = [] if args.no_outside else _outside(cluster)
     with progress("asking the oracle") as report:
         computed = cluster.matrix(by_workload=args.by == "workload", others=others, progress=report)

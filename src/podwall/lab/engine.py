@@ -33,10 +33,14 @@ Allows = Callable[[Snapshot, Flow], bool]
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """How nodes are programmed, and what is expected of them then."""
+    """How nodes are programmed, and what is expected of them then.
+
+    ``settings`` are those by which both read what the specification leaves open.
+    """
 
     program: Program
     allows: Allows
+    settings: Settings = Settings()
 
 
 def open_engine() -> Engine:
@@ -50,7 +54,7 @@ def agents_engine(settings: Settings = Settings()) -> Engine:
     def allows(snapshot: Snapshot, flow: Flow) -> bool:
         return evaluate(snapshot, flow, settings).verdict is Verdict.ALLOWED
 
-    return Engine(program=lambda _snapshot, _node, _prefix: None, allows=allows)
+    return Engine(lambda _snapshot, _node, _prefix: None, allows, settings)
 
 
 def kernel_engine(settings: Settings = Settings(), mode: Mode | None = None) -> Engine:
@@ -78,4 +82,4 @@ def kernel_engine(settings: Settings = Settings(), mode: Mode | None = None) -> 
                 concerns=judged_addresses(ruleset),
             )
 
-    return Engine(program, agents_engine(settings).allows)
+    return Engine(program, agents_engine(settings).allows, settings)

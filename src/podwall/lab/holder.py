@@ -161,6 +161,7 @@ class Holder:
                 Place(Party.of(each), each.netns, each.node) for each in topology.endpoints
             ),
             led=self._leader is not None,
+            settings=self._world.settings,
         )
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from podwall.lab.matrix import Change, Matrix, Party
 from podwall.lab.topology import EVERYTHING, Cni, Selection
+from podwall.model.settings import Settings
 
 
 class Build(msgspec.Struct, frozen=True, tag="build"):
@@ -92,7 +93,10 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What stands in a lab; ``led`` is whether it follows an API server of its own."""
+    """What stands in a lab; ``led`` is whether it follows an API server of its own.
+
+    ``settings`` are the switches that its nodes are programmed by, and its probes judged.
+    """
 
     built: bool
     cni: Cni
@@ -101,3 +105,4 @@ class Status(msgspec.Struct, frozen=True):
     policies: tuple[str, ...]
     places: tuple[Place, ...]
     led: bool = False
+    settings: Settings = Settings()

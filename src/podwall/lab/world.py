@@ -48,6 +48,7 @@ from podwall.lab.wiring import (
 from podwall.lab.worker import Report, Worker
 from podwall.model.net import Address
 from podwall.model.objects import Pod, PodKey
+from podwall.model.settings import Settings
 
 Progress = Callable[[int, int, str], None]
 """Told how many of how many are done, and of what."""
@@ -76,6 +77,11 @@ class World:
         self._doors: frozenset[Door] = frozenset()
         self._listeners: socket.socket | None = None
         self._tag = 0
+
+    @property
+    def settings(self) -> Settings:
+        """How the open questions of the specification are read here."""
+        return self._engine.settings
 
     def build(self, progress: Progress) -> None:
         """Bring up the router, the nodes, the pods and everything that listens."""
