@@ -286,6 +286,7 @@ def _sharing(old: Pod, new: Pod) -> Pod:
         uid=old.uid if new.uid == old.uid else new.uid,
         labels=old.labels if new.labels == old.labels else new.labels,
         addresses=old.addresses if new.addresses == old.addresses else new.addresses,
+        workload=old.workload if new.workload == old.workload else new.workload,
         created=old.created if new.created == old.created else new.created,
     )
 

@@ -4,9 +4,9 @@ A cluster has many pods, and most of what an API server tells is news of them. T
 (:mod:`podwall.model.decode`) looks at every field of a whole parsed object, so that it can say what
 is wrong with it. Here only the fields that matter are parsed, into what they have to be. Whatever
 does not fit gives no pod at all, and the general decoder has its say; where there is a pod, it is
-the one that the general decoder gives, but for the owning workload, which an agent has no use for.
+the one that the general decoder gives.
 
-What many pods have in common is kept once: strings, label mappings, lists of ports.
+What many pods have in common is kept once: strings, label mappings, lists of ports, workloads.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from podwall.model.decode.names import (
     is_port_name,
     printable_name,
 )
+from podwall.model.decode.pod import TEMPLATE_HASH, top_level_owner
 from podwall.model.net import PORT_PROTOCOLS, Address, Protocol, parse_address
 from podwall.model.objects import ContainerPort, Phase, Pod, PodKey
 
 SHARED = 4096
-"""So many different label mappings and lists of ports are remembered.
+"""So many different label mappings, lists of ports and workloads are remembered.
 
 Lists are sorted by name, so the pods of one workload follow each other.
 """
@@ -38,6 +39,12 @@ Lists are sorted by name, so the pods of one workload follow each other.
 _MAX_ADDRESS = 64
 _PHASES = {each.value: each for each in Phase}
 _PROTOCOLS = {each.name: each for each in PORT_PROTOCOLS}
+
+
+class _Owner(msgspec.Struct, gc=False):
+    kind: str | None = None
+    name: str | None = None
+    controller: bool | None = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -48,6 +55,7 @@ class _Metadata(msgspec.Struct, gc=False):
     resourceVersion: str | None = None  # noqa: N815 - the API's word, as all below
     creationTimestamp: str | None = None  # noqa: N815
     deletionTimestamp: str | None = None  # noqa: N815
+    ownerReferences: list[_Owner] | None = None  # noqa: N815
 
 
 class _Port(msgspec.Struct, gc=False):
@@ -129,6 +137,7 @@ def _pod(wire: _Pod) -> Pod:
         host_network=host_network,
         phase=phase,
         terminating=meta.deletionTimestamp is not None,
+        workload=_workload(meta),
         created=sys.intern(printable_name(meta.creationTimestamp or "")),
     )
 
@@ -138,6 +147,19 @@ def _labels(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     if not all(is_label_key(key) and is_label_value(value) for key, value in pairs):
         raise _Unfit
     return {sys.intern(key): sys.intern(value) for key, value in pairs}
+
+
+def _workload(meta: _Metadata) -> str:
+    for owner in meta.ownerReferences or ():
+        if owner.controller and owner.kind is not None and owner.name is not None:
+            labels = meta.labels
+            return _owner(owner.kind, owner.name, labels.get(TEMPLATE_HASH, "") if labels else "")
+    return ""
+
+
+@functools.lru_cache(maxsize=SHARED)
+def _owner(kind: str, name: str, template_hash: str) -> str:
+    return top_level_owner(kind, name, template_hash)
 
 
 def _declared(spec: _Spec) -> Iterable[tuple[str, str, int]]:

@@ -227,10 +227,7 @@ def _read_data(kind: Kind, data: Any) -> Reading:
         case _:
             assert_never(kind)
     value: ClusterObject | None = decoded.value
-    uid = ""
-    if isinstance(value, Pod):
-        value = msgspec.structs.replace(value, workload="")
-        uid = value.uid
+    uid = value.uid if isinstance(value, Pod) else ""
     key = None if value is None else key_of(value)
     return Reading(key, value, decoded.problems, _version_of(data), uid)
 

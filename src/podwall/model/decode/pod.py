@@ -33,7 +33,9 @@ _CONTAINER_FIELDS = ("name", "ports", "restartPolicy", "restartPolicyRules")
 _PORT_FIELDS = ("name", "containerPort", "protocol", "hostPort", "hostIP")
 _PHASES = {each.value: each for each in Phase}
 _MAX_ADDRESS = 64
-_TEMPLATE_HASH = "pod-template-hash"
+TEMPLATE_HASH = "pod-template-hash"
+"""The label that tells which of a Deployment's ReplicaSets a pod belongs to."""
+
 # A CronJob's Jobs end in the scheduled minute since 1970; eight digits that begin with 20 are more
 # likely somebody's date.
 _SCHEDULED = re.compile(r"(.+)-(?:2[5-9]|3\d)\d{6}\Z")
@@ -165,13 +167,21 @@ def owning_workload(meta: Data, labels: Mapping[str, str]) -> str:
         if isinstance(owner, dict) and owner.get("controller") is True:
             kind, name = owner.get("kind"), owner.get("name")
             if isinstance(kind, str) and isinstance(name, str):
-                return printable_name(_top_level(kind, name, labels))
+                return top_level_owner(kind, name, labels.get(TEMPLATE_HASH, ""))
     return ""
 
 
-def _top_level(kind: str, name: str, labels: Mapping[str, str]) -> str:
-    if kind == "ReplicaSet" and (suffix := labels.get(_TEMPLATE_HASH)):
-        stem = name.removesuffix(f"-{suffix}")
+def top_level_owner(kind: str, name: str, template_hash: str) -> str:
+    """The owner of an owner: the Deployment of a ReplicaSet, the CronJob of a Job.
+
+    ``template_hash`` is the label that a Deployment gives its pods, empty if there is none.
+    """
+    return printable_name(_top_level(kind, name, template_hash))
+
+
+def _top_level(kind: str, name: str, template_hash: str) -> str:
+    if kind == "ReplicaSet" and template_hash:
+        stem = name.removesuffix(f"-{template_hash}")
         return f"Deployment/{stem}" if stem != name else f"{kind}/{name}"
     if kind == "Job" and (scheduled := _SCHEDULED.match(name)):
         return f"CronJob/{scheduled[1]}"

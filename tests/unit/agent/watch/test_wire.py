@@ -17,7 +17,6 @@ from podwall.agent.watch.wire import Reading, parse_bookmark, parse_page, read_o
 from podwall.cluster.events import Kind, NamespaceKey, NodeKey
 from podwall.errors import ApiGarbled
 from podwall.model.decode import (
-    Decoded,
     decode_namespace,
     decode_node,
     decode_pod,
@@ -67,14 +66,21 @@ _NAMES = st.sampled_from(
 )
 _NAMESPACES = st.sampled_from(("b",) * 20 + ("dev", "default", "a.b", "", "x" * 64))
 _KEYS = st.sampled_from(
-    ("k",) * 30 + ("app", "example.org/app", "app.kubernetes.io/name", "-", "a/b/c", "ü")
+    ("k", "pod-template-hash") * 15
+    + ("app", "example.org/app", "app.kubernetes.io/name", "-", "a/b/c", "ü")
 )
 _VALUES = st.sampled_from(("v",) * 30 + ("web", "", "1", "x" * 63, "x" * 64, "a b", "ü"))
 _LABELS = st.dictionaries(_KEYS, mostly(_VALUES), max_size=4)
 _TIMES = st.sampled_from(("2026-01-01T00:00:00Z", "", "yesterday", "\x1b[31m"))
 _OWNERS = st.lists(
-    fields(kind=st.just("ReplicaSet"), name=st.just("web-abc"), controller=st.just(True)),
-    max_size=2,
+    mostly(
+        fields(
+            kind=st.sampled_from(("ReplicaSet", "Job", "StatefulSet", "Node", "\x1b[31m")),
+            name=st.sampled_from(("web-v", "web", "v", "backup-28999999", "backup-20260101", "")),
+            controller=st.sampled_from((True, True, True, False, None)),
+        )
+    ),
+    max_size=3,
 )
 _PORTS = st.lists(
     mostly(
@@ -158,11 +164,6 @@ OTHERS = {
 }
 
 
-def without_workload(decoded: Decoded[Any]) -> object:
-    value = decoded.value
-    return msgspec.structs.replace(value, workload="") if isinstance(value, Pod) else value
-
-
 @given(PODS)
 @example({"metadata": {"name": "a", "namespace": "b"}, "spec": None, "status": None})
 @example(
@@ -172,7 +173,7 @@ def without_workload(decoded: Decoded[Any]) -> object:
 def test_pods_are_read_as_the_general_decoder_reads_them(thing: object) -> None:
     found = read_object(Kind.POD, json.dumps(thing).encode())
     expected = decode_pod(json.loads(json.dumps(thing)))
-    assert found.value == without_workload(expected)
+    assert found.value == expected.value
     assert found.problems == expected.problems
     assert found.key == (expected.value and expected.value.key)
     assert found.uid == (expected.value.uid if expected.value else "")
@@ -195,8 +196,12 @@ def good_pod(**metadata: object) -> Json:
         "metadata": {
             "name": "web-0",
             "namespace": "dev",
-            "labels": {"app": "web", "tier": "front"},
+            "labels": {"app": "web", "tier": "front", "pod-template-hash": "6d4cf"},
             "resourceVersion": "7",
+            "ownerReferences": [
+                {"kind": "Node", "name": "node-1"},
+                {"kind": "ReplicaSet", "name": "web-6d4cf", "controller": True, "uid": "5"},
+            ],
             "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
             **metadata,
         },
@@ -213,6 +218,7 @@ def test_ordinary_pods_go_the_fast_way() -> None:
     assert fast is not None
     assert fast.version == "7"
     assert fast.pod == decode_pod(good_pod()).value
+    assert fast.pod.workload == "Deployment/web"
 
 
 def test_what_pods_have_in_common_is_kept_once() -> None:
@@ -224,6 +230,7 @@ def test_what_pods_have_in_common_is_kept_once() -> None:
     assert one.labels is two.labels
     assert one.ports is two.ports
     assert one.node is two.node
+    assert one.workload is two.workload
     assert one.key.namespace is two.key.namespace
 
 
