@@ -56,14 +56,14 @@ class RuleId(msgspec.Struct, frozen=True, gc=False):
         return self.policy, self.direction.value, self.index
 
 
-class AnyPeer(msgspec.Struct, frozen=True, gc=False):
+class AnyPeer(msgspec.Struct, frozen=True, gc=False, tag="any"):
     """Every address, pods or not: ``from``/``to`` absent or empty (S11)."""
 
     def __str__(self) -> str:
         return "any address"
 
 
-class PodPeer(msgspec.Struct, frozen=True, gc=False):
+class PodPeer(msgspec.Struct, frozen=True, gc=False, tag="pods"):
     """Pods by label.
 
     ``namespaces`` is a selector over namespace labels, or the name of the policy's own namespace
@@ -90,7 +90,7 @@ class PodPeer(msgspec.Struct, frozen=True, gc=False):
         return "selector", self.namespaces.sort_key, self.pods.sort_key
 
 
-class IPBlock(msgspec.Struct, frozen=True, order=True, gc=False):
+class IPBlock(msgspec.Struct, frozen=True, order=True, gc=False, tag="block"):
     """The addresses of ``cidr`` that are in none of ``excepts``, which lie inside it."""
 
     cidr: Cidr
@@ -105,14 +105,14 @@ class IPBlock(msgspec.Struct, frozen=True, order=True, gc=False):
 Peer: TypeAlias = AnyPeer | PodPeer | IPBlock
 
 
-class AnyPort(msgspec.Struct, frozen=True, gc=False):
+class AnyPort(msgspec.Struct, frozen=True, gc=False, tag="any"):
     """Every protocol, also those without ports: ``ports`` absent or empty (S32)."""
 
     def __str__(self) -> str:
         return "any protocol and port"
 
 
-class AllPortsOf(msgspec.Struct, frozen=True, gc=False):
+class AllPortsOf(msgspec.Struct, frozen=True, gc=False, tag="all"):
     """All ports of one protocol: a port entry without ``port`` (S33)."""
 
     protocol: Protocol
@@ -121,7 +121,7 @@ class AllPortsOf(msgspec.Struct, frozen=True, gc=False):
         return f"{self.protocol.name} any port"
 
 
-class NumberedPorts(msgspec.Struct, frozen=True, gc=False):
+class NumberedPorts(msgspec.Struct, frozen=True, gc=False, tag="numbers"):
     """A number, or a range by ``endPort`` (S40), of one protocol."""
 
     protocol: Protocol
@@ -131,7 +131,7 @@ class NumberedPorts(msgspec.Struct, frozen=True, gc=False):
         return f"{self.protocol.name} {self.ports}"
 
 
-class NamedPort(msgspec.Struct, frozen=True, gc=False):
+class NamedPort(msgspec.Struct, frozen=True, gc=False, tag="name"):
     """A container port name; the destination pod says which number it is (S36)."""
 
     protocol: Protocol
