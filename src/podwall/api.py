@@ -94,6 +94,21 @@ class Cluster(msgspec.Struct, frozen=True):
         finally:
             lab.close()
 
+    @classmethod
+    def of_agent(cls, state_dir: str = "/run/podwall") -> Cluster:
+        """The cluster as the agent of this host knows it, with the agent's switches.
+
+        Policies that the node's kernel refuses are as it enforces them: they isolate and allow
+        nothing, and their problems say so.
+
+        Raises:
+            AgentError: no agent answers, or it has not seen the whole cluster yet.
+        """
+        from podwall.agent.control.client import ask_cluster  # noqa: PLC0415
+
+        head, snapshot = ask_cluster(state_dir)
+        return cls(snapshot or Snapshot(), head.settings)
+
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """What is wrong with the manifests, by file and line."""

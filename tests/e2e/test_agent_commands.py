@@ -135,6 +135,16 @@ def test_explain_counts_the_packets_that_went_by(calm: Site) -> None:
     assert found["programmed"]
 
 
+def test_commands_about_clusters_take_the_one_that_the_agent_knows(calm: Site) -> None:
+    found = calm.json("matrix", "--live", "--by", "pod", "--no-outside")
+    assert {each["name"] for each in found["parties"]} >= {"default/web", "default/db"}
+    done = calm.podwall("check", "--live", "--fail-on", "never")
+    assert done.returncode == 0
+    done = calm.podwall("matrix", "--live", "--deny", "reject")
+    assert done.returncode == 2
+    assert "--live asks the agent, which knows its own: leave out --deny" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -16,12 +16,21 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
+import msgspec
+
 from podwall import __version__
 from podwall.agent.config.loading import AgentConfig, Loaded
-from podwall.agent.control import asking
+from podwall.agent.control import asking, telling
 from podwall.agent.control.answers import LiveAnswer
-from podwall.agent.control.server import ControlServer
-from podwall.agent.control.words import AskDiff, AskExplain, AskStatus, Request, socket_path
+from podwall.agent.control.server import ControlServer, Stream
+from podwall.agent.control.words import (
+    AskCluster,
+    AskDiff,
+    AskExplain,
+    AskStatus,
+    Request,
+    socket_path,
+)
 from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
 from podwall.agent.report.events import PolicyEvents
@@ -188,6 +197,12 @@ class Agent:
                 )
                 found = await asyncio.wrap_future(explained)
                 return LiveAnswer(self._config.node_name, found, waiting)
+            case AskCluster(known):
+                gathering = self._reconciler.ask(lambda picture: telling.gather(picture, known))
+                gathered = await asyncio.wrap_future(gathering)
+                waiting = self._reconciler.waiting()
+                head = msgspec.structs.replace(gathered.head, waiting=waiting)
+                return Stream(head, telling.tell(gathered))
             case _:
                 assert_never(request)
 

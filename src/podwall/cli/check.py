@@ -19,7 +19,7 @@ _POLICY_KIND = "NetworkPolicy"
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall check``."""
-    source.add_source(parser, live=False)
+    source.add_source(parser)
     parser.add_argument("--list", action="store_true", help="list what is looked for, and stop")
     parser.add_argument(
         "--fail-on",

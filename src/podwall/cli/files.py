@@ -92,7 +92,7 @@ def explain(args: argparse.Namespace) -> Status:
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall matrix``."""
-    source.add_source(parser, live=False)
+    source.add_source(parser)
     parser.add_argument(
         "--by", choices=("pod", "workload"), default="workload", help="rows (%(default)s)"
     )

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import argparse
 
+from podwall.agent.control.client import STATUS_PATIENCE, ask
+from podwall.agent.control.words import AskStatus
+from podwall.agent.status import AgentStatus
 from podwall.api import Cluster
 from podwall.cli import options
 from podwall.errors import InputError
@@ -63,7 +66,8 @@ def check_source(args: argparse.Namespace) -> None:
     Raises:
         InputError: none is, or two, or an option does not go with it.
     """
-    named = [word for word in ("--lab", "--live") if _is_given(args, word)]
+    named = ["--lab"] if _lab(args) is not None else []
+    named += ["--live"] if _is_live(args) else []
     if not named and not args.files:
         others = "".join(f", or {each}" for each in args.offers)
         raise InputError(f"no manifests: name files, directories, or - for standard input{others}")
@@ -82,7 +86,7 @@ def check_source(args: argparse.Namespace) -> None:
 
 def has_source(args: argparse.Namespace) -> bool:
     """Whether any source is named."""
-    return bool(args.files) or any(_is_given(args, each) for each in args.offers)
+    return bool(args.files) or _lab(args) is not None or _is_live(args)
 
 
 def cluster_of(
@@ -99,23 +103,31 @@ def cluster_of(
         AgentError: no agent of this host answers.
     """
     check_source(args)
-    if _lab(args) is not None:
-        return Cluster.of_lab(args.lab)
+    if (lab := _lab(args)) is not None:
+        return Cluster.of_lab(lab)
+    if _is_live(args):
+        return Cluster.of_agent(args.state_dir)
     return options.load_cluster(args, fallback_node=fallback_node, place_pods=place_pods)
 
 
 def source_title(args: argparse.Namespace) -> str:
-    """What the cluster is called in headings: ``examples/shop``, ``lab default``."""
+    """What the cluster is called in headings: ``examples/shop``, ``lab default``.
+
+    Raises:
+        AgentError: no agent of this host answers that could say its node.
+    """
     if (lab := _lab(args)) is not None:
         return f"lab {lab}"
+    if _is_live(args):
+        node = ask(args.state_dir, AskStatus(), AgentStatus, STATUS_PATIENCE).node
+        return f"the agent of node {node}"
     return ", ".join("standard input" if each == "-" else each for each in args.files)
-
-
-def _is_given(args: argparse.Namespace, word: str) -> bool:
-    value = getattr(args, word.removeprefix("--"), None)
-    return value is not None and value is not False
 
 
 def _lab(args: argparse.Namespace) -> str | None:
     name: str | None = getattr(args, "lab", None)
     return name
+
+
+def _is_live(args: argparse.Namespace) -> bool:
+    return bool(getattr(args, "live", False))

@@ -133,9 +133,19 @@ class ClusterState:
         """All policies, in no particular order."""
         return self._policies.values()
 
+    def namespaces(self) -> Iterator[Namespace]:
+        """All namespaces, in no particular order."""
+        return self._namespaces.values()
+
     def nodes(self) -> Iterator[Node]:
         """All nodes, in no particular order."""
         return self._nodes.values()
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of what is known; news that change nothing leave it."""
+        stores = (self._pods, self._namespaces, self._nodes, self._policies)
+        return sum(each.changes for each in stores)
 
     def objects(self) -> Iterator[ClusterObject]:
         """Everything that is known, in no particular order."""
@@ -296,9 +306,10 @@ _V = TypeVar("_V")
 
 
 class _Store(Generic[_K, _V]):
-    """Objects by key, with sorted copies for those who ask."""
+    """Objects by key, with sorted copies for those who ask; ``changes`` counts what changed."""
 
     def __init__(self) -> None:
+        self.changes = 0
         self._objects: dict[_K, _V] = {}
         self._changed = True
 
@@ -323,6 +334,7 @@ class _Store(Generic[_K, _V]):
         else:
             self._objects[key] = new
         self._changed = True
+        self.changes += 1
         return True
 
     def sorted(self, last: Mapping[_K, _V] | None) -> Mapping[_K, _V]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from podwall.dataplane.plan_text import PlanText
+from podwall.model.settings import Settings
 
 
 class LiveStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,4 +95,18 @@ class LiveAnswer(msgspec.Struct, frozen=True):
 
     node: str
     explanations: list[LiveExplanation]
+    waiting: int = 0
+
+
+class ClusterHead(msgspec.Struct, frozen=True):
+    """What is to be known of a cluster before its objects.
+
+    ``known`` stands for all of them as they are now, ``objects`` is how many of them follow. The
+    policies are as this node enforces them: what the kernel refuses of them they do not say.
+    """
+
+    node: str
+    settings: Settings
+    known: str
+    objects: int
     waiting: int = 0

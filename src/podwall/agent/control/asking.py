@@ -25,6 +25,9 @@ MOST_LINES = 20_000
 """So many lines of one step of a difference are told; the rest is counted."""
 
 
+NO_PICTURE = "the agent has not seen the whole cluster yet; podwall status says what is missing"
+
+
 def find_difference(picture: Picture) -> LiveDiff:
     """What the kernel lacks and has too much of.
 
@@ -33,7 +36,7 @@ def find_difference(picture: Picture) -> LiveDiff:
         KernelError: the kernel cannot be read.
     """
     if picture.live is None or picture.dataplane is None:
-        raise AgentError(_NO_PICTURE)
+        raise AgentError(NO_PICTURE)
     dataplane = picture.dataplane
     desired = for_families(picture.live.ruleset(), dataplane.families)
     observed = picture.observe()
@@ -54,7 +57,7 @@ def explain_connection(
         KernelError: the kernel cannot be read.
     """
     if picture.live is None or picture.dataplane is None:
-        raise AgentError(_NO_PICTURE)
+        raise AgentError(NO_PICTURE)
     live, dataplane = picture.live, picture.dataplane
     view = View(
         picture.node,
@@ -88,9 +91,6 @@ def isolated_here(
         )
         for policy in found
     }
-
-
-_NO_PICTURE = "the agent has not seen the whole cluster yet; podwall status says what is missing"
 
 
 def _bounded(lines: Iterable[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from podwall.explain.ends import find_end, parse_service
 from podwall.explain.explanation import Explanation, explain
 from podwall.model.flow import Flow
 from podwall.model.net import Address, Family
-from podwall.model.policy import Direction, PolicyKey
+from podwall.model.policy import Direction, Policy, PolicyKey
 from podwall.model.settings import Settings
 from podwall.policy.decision import DirectionDecision
 from podwall.ruleset.ir import FamilyRules, IPSet, Member, Ruleset, SetRole
@@ -78,13 +78,15 @@ def _as_enforced(snapshot: Snapshot, refused: frozenset[PolicyKey]) -> Snapshot:
     found = {key: snapshot.policies[key] for key in refused if key in snapshot.policies}
     if not found:
         return snapshot
-    reduced = {
-        key: msgspec.structs.replace(
-            policy, ingress=(), egress=(), problems=(*policy.problems, REFUSED)
-        )
-        for key, policy in found.items()
-    }
+    reduced = {key: without_rules(policy) for key, policy in found.items()}
     return msgspec.structs.replace(snapshot, policies={**snapshot.policies, **reduced})
+
+
+def without_rules(policy: Policy) -> Policy:
+    """A policy whose rules the kernel refuses, as it is enforced (S10)."""
+    return msgspec.structs.replace(
+        policy, ingress=(), egress=(), problems=(*policy.problems, REFUSED)
+    )
 
 
 def _live(view: View, explanation: Explanation) -> LiveExplanation:

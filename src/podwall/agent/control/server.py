@@ -13,7 +13,8 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,19 @@ LONGEST = 60.0
 _CREDENTIALS = struct.Struct("3i")
 
 Answerer = Callable[[Request], Awaitable[object]]
+"""Finds the answer: a value, or a :class:`Stream`."""
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """An answer that goes on: a value, then lines of JSON as the other end takes them in.
+
+    It is broken off after ``longest`` seconds, if that is not ``None``; ``lines`` are closed then,
+    and also when the other end has gone.
+    """
+
+    head: object
+    lines: AsyncGenerator[bytes, None]
+    longest: float | None = LONGEST
 
 
 class ControlServer:
@@ -86,10 +100,12 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            answer = await self._respond(reader, writer)
-            writer.write(msgspec.json.encode(answer) + b"\n")
-            async with asyncio.timeout(self._patience):
-                await writer.drain()
+            answer, stream = await self._respond(reader, writer)
+            await self._write(writer, msgspec.json.encode(answer))
+            if stream is not None:
+                async with asyncio.timeout(stream.longest), aclosing(stream.lines) as lines:
+                    async for line in lines:
+                        await self._write(writer, line)
         except (TimeoutError, OSError) as error:
             log.debug("a control connection broke: %r", error)
         finally:
@@ -97,39 +113,52 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+    async def _write(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        writer.write(line + b"\n")
+        async with asyncio.timeout(self._patience):
+            await writer.drain()
+
+    async def _respond(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[Answer, Stream | None]:
         try:
             # First of all: closing a socket with something unread would take the answer back.
             async with asyncio.timeout(self._patience):
                 line = await reader.readuntil(b"\n")
         except (asyncio.LimitOverrunError, asyncio.IncompleteReadError):
-            return Answer(
-                error=f"expected one line of JSON, at most {MAX_REQUEST} bytes", input=True
-            )
+            return _refused(f"expected one line of JSON, at most {MAX_REQUEST} bytes"), None
         if not _is_trusted(writer):
-            return Answer(error="only root may ask", input=True)
+            return _refused("only root may ask"), None
         if len(self._serving) > MOST_AT_ONCE:
-            return Answer(error=f"{MOST_AT_ONCE} others are asking already, try again")
+            return Answer(error=f"{MOST_AT_ONCE} others are asking already, try again"), None
         try:
             request = msgspec.json.decode(line, type=Request)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Answer(error=f"the request is not understood: {error}", input=True)
+            return _refused(f"the request is not understood: {error}"), None
         return await self._result(request)
 
-    async def _result(self, request: Request) -> Answer:
+    async def _result(self, request: Request) -> tuple[Answer, Stream | None]:
         try:
             async with asyncio.timeout(LONGEST):
                 result = await self._answer(request)
-            return Answer(msgspec.Raw(msgspec.json.encode(result, enc_hook=str)))
+            stream = result if isinstance(result, Stream) else None
+            value = result if stream is None else stream.head
+            return Answer(msgspec.Raw(msgspec.json.encode(value, enc_hook=str))), stream
         except TimeoutError:
-            return Answer(error=f"the agent is too busy to answer within {LONGEST:g} s")
-        except InputError as error:
-            return Answer(error=str(error), input=True)
-        except PodwallError as error:
-            return Answer(error=str(error))
+            error = f"the agent is too busy to answer within {LONGEST:g} s"
+        except InputError as wrong:
+            return _refused(str(wrong)), None
+        except PodwallError as failure:
+            error = str(failure)
         except Exception:
             log.exception("a question could not be answered: %s", type(request).__name__)
-            return Answer(error="the agent failed to answer: see its log")
+            error = "the agent failed to answer: see its log"
+        return Answer(error=error), None
+
+
+def _refused(error: str) -> Answer:
+    """What to say to a mistake of the asker's."""
+    return Answer(error=error, input=True)
 
 
 def _is_trusted(writer: asyncio.StreamWriter) -> bool:

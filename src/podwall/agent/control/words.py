@@ -1,7 +1,8 @@
 """What is said over the control socket: one line of JSON asks, one answers.
 
 A line that asks is one of :data:`Request`. A line that answers is an :class:`Answer`: a result, or
-what is wrong and whose fault it is.
+what is wrong and whose fault it is. Where the result is only the beginning, as with
+:class:`AskCluster`, lines with the rest follow it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MAX_REQUEST = 64 * 1024
 """Bytes; a longer request is refused."""
 
 MAX_ANSWER = 256 * 1024 * 1024
-"""Bytes; who asks stops reading there."""
+"""Bytes of one line; who asks stops reading there."""
 
 
 def socket_path(state_dir: str) -> Path:
@@ -41,7 +42,18 @@ class AskExplain(msgspec.Struct, frozen=True, tag="explain", tag_field="ask"):
     service: str = "80/tcp"
 
 
-Request: TypeAlias = AskStatus | AskDiff | AskExplain
+class AskCluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="ask"):
+    """Tell the cluster as you know it.
+
+    The result is a :class:`~podwall.agent.control.answers.ClusterHead`; the objects follow it, one
+    line for each of their :class:`~podwall.cluster.wire.Parts`. With the ``known`` of an earlier
+    head there are none of them if nothing has changed since.
+    """
+
+    known: str = ""
+
+
+Request: TypeAlias = AskStatus | AskDiff | AskExplain | AskCluster
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from podwall.agent.control.client import ask
-from podwall.agent.control.server import MOST_AT_ONCE, ControlServer
+from podwall.agent.control.client import ask, conversation
+from podwall.agent.control.server import MOST_AT_ONCE, ControlServer, Stream
 from podwall.agent.control.words import MAX_REQUEST, Answer, AskExplain, AskStatus, Request
 from podwall.agent.lock import agent_lock, make_state_dir, running_agent
 from podwall.errors import AgentError, InputError
+
+ENDED: list[int] = []
+"""How many lines those streams told that have ended."""
+
+
+async def counted(most: int) -> AsyncGenerator[bytes, None]:
+    told = 0
+    try:
+        while told < most:
+            told += 1
+            yield b'"%d%s"' % (told, b"x" * 10_000)
+            await asyncio.sleep(0)
+    finally:
+        ENDED.append(told)
 
 
 async def echo(request: Request) -> object:
@@ -30,6 +45,12 @@ async def echo(request: Request) -> object:
             raise ZeroDivisionError
         case AskExplain("slow"):
             await asyncio.Event().wait()
+        case AskExplain("counted", number):
+            return Stream("so many", counted(int(number)))
+        case AskExplain("endless"):
+            return Stream("endless", counted(10**9), longest=None)
+        case AskExplain("short"):
+            return Stream("short", counted(10**9), longest=0.2)
     return msgspec.to_builtins(request)
 
 
@@ -90,6 +111,46 @@ async def test_errors_keep_their_kind_on_the_way(tmp_path: Path) -> None:
             await asked(tmp_path, AskExplain("broken", "b"))
         with pytest.raises(AgentError, match="see its log"):
             await asked(tmp_path, AskExplain("defect", "b"))
+
+
+def take(directory: Path, request: Request, most: int) -> tuple[str, list[bytes]]:
+    with conversation(str(directory), request, str) as (head, lines):
+        return head, list(itertools.islice(lines, most))
+
+
+async def test_an_answer_can_go_on_line_by_line(tmp_path: Path) -> None:
+    async with serving(tmp_path / "agent.sock"):
+        head, lines = await asyncio.to_thread(take, tmp_path, AskExplain("counted", "40"), 100)
+    assert head == "so many"
+    assert [int(each[1:3].strip(b"x")) for each in lines] == list(range(1, 41))
+
+
+async def test_a_stream_ends_when_its_reader_goes(tmp_path: Path) -> None:
+    ENDED.clear()
+    async with serving(tmp_path / "agent.sock"):
+        head, lines = await asyncio.to_thread(take, tmp_path, AskExplain("endless", ""), 3)
+        assert (head, len(lines)) == ("endless", 3)
+        async with asyncio.timeout(20):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_stream_is_broken_off_that_takes_too_long(tmp_path: Path) -> None:
+    async with serving(tmp_path / "agent.sock"):
+        head, lines = await asyncio.to_thread(take, tmp_path, AskExplain("short", ""), 10**9)
+    assert head == "short"
+    assert lines
+
+
+async def test_who_reads_nothing_of_a_stream_holds_it_for_a_while_only(tmp_path: Path) -> None:
+    ENDED.clear()
+    async with serving(tmp_path / "agent.sock", patience=0.2):
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "agent.sock"), limit=1024)
+        writer.write(msgspec.json.encode(AskExplain("endless", "")) + b"\n")
+        async with asyncio.timeout(20):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+        await close(writer)
 
 
 async def test_only_the_owner_can_open_the_socket(tmp_path: Path) -> None:
