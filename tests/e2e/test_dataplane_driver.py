@@ -18,6 +18,7 @@ from podwall.model.flow import Flow
 from podwall.model.net import Family, PortRange, Protocol
 from podwall.ruleset.ir import (
     AddressPort,
+    AddToSet,
     Chain,
     ChainRole,
     Drop,
@@ -26,6 +27,9 @@ from podwall.ruleset.ir import (
     Hook,
     IPSet,
     Jump,
+    Log,
+    LogKind,
+    MatchLimit,
     MatchNeighbourDiscovery,
     MatchPorts,
     MatchProtocol,
@@ -52,6 +56,7 @@ from tests.unit.dataplane.bench import Bench
 
 V4, V6 = Family.V4, Family.V6
 TCP = MatchProtocol(Protocol.TCP)
+FLOW = (End.SRC, End.DST, End.DST)
 JUMP = "-m comment --comment podwall -j PW-FORWARD"
 
 
@@ -97,6 +102,7 @@ def every_kind_of_set(family: Family) -> tuple[IPSet, ...]:
     return (
         IPSet(f"{prefix}-b-net-x", SetType.HASH_NET, family, SetRole.BLOCKS, frozenset(blocks)),
         IPSet(f"{prefix}-cut", SetType.HASH_IP_PORT_IP, family, SetRole.CUT, timeout=86400),
+        IPSet(f"{prefix}-logged", SetType.HASH_IP_PORT_IP, family, SetRole.LOGGED, timeout=10),
         IPSet(
             f"{prefix}-n-http-x",
             SetType.HASH_IP_PORT,
@@ -134,6 +140,9 @@ def every_kind_of_rule(family: Family) -> tuple[Rule, ...]:
         *(only_v6 if family is V6 else ()),
         Rule(Jump("PW-a")),
         Rule(Goto("PW-a"), (MatchProtocol(Protocol.SCTP),)),
+        Rule(Return(), (MatchSet(f"{prefix}-logged", FLOW, negated=True), MatchLimit(200, 400))),
+        Rule(AddToSet(f"{prefix}-logged", FLOW)),
+        *(Rule(Log(kind, group)) for kind in LogKind for group in (0, 9357, 65535)),
         Rule(Reject()),
         Rule(Drop()),
     )

@@ -27,7 +27,10 @@ from tests.e2e.kernel import PrivateKernel, private_kernel
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/cluster.yaml"))
 NODE = "worker-1"
-SETTINGS = {"reject": Settings(deny=DenyAction.REJECT)}
+SETTINGS = {
+    "log-denied": Settings(deny=DenyAction.REJECT, log_denied=True, log_group=77),
+    "reject": Settings(deny=DenyAction.REJECT),
+}
 MOST_PODS = 12
 """Of more pods than these no matrix is kept: nobody would read it."""
 
@@ -167,7 +170,7 @@ def test_nothing_that_a_hostile_cluster_says_gets_out_of_its_quotes() -> None:
 
 
 def test_the_cases_show_what_they_are_there_for() -> None:
-    assert len(CASES) == 12
+    assert len(CASES) == 13
     for case, file, shows in (
         ("overlapping-excepts", "ipset.restore", "nomatch"),
         ("everywhere", "ipset.restore", "8000::/1"),
@@ -176,6 +179,8 @@ def test_the_cases_show_what_they_are_there_for() -> None:
         ("named-ports-that-differ", "ipset.restore", "hash:ip,port"),
         ("dual-stack", "ip6tables.restore", "fd00:10:1::10"),
         ("forty-pods", "iptables.restore", "PW-in-"),
+        ("log-denied", "iptables.restore", '--nflog-prefix "podwall deny" --nflog-group 77'),
+        ("log-denied", "ipset.restore", "create PW6-logged hash:ip,port,ip"),
         ("reject", "ip6tables.restore", "tcp-reset"),
     ):
         assert shows in golden(case, file), (case, shows)

@@ -56,7 +56,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     families.add_argument("--dual-stack", action="store_true", help="addresses of both families")
 
 
-SWITCHES = ("deny", "allow_node_egress", "open_unknown_pods", "keep_connections")
+SWITCHES = (
+    "deny",
+    "allow_node_egress",
+    "open_unknown_pods",
+    "keep_connections",
+    "log_denied",
+    "log_group",
+)
 """The options of :func:`add_switches`, as attributes."""
 
 
@@ -86,6 +93,17 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not cut connections that a change no longer allows",
     )
+    group.add_argument(
+        "--log-denied",
+        action="store_true",
+        help="tell of denied packets, one of each flow every ten seconds (see podwall drops)",
+    )
+    group.add_argument(
+        "--log-group",
+        type=log_group,
+        metavar="N",
+        help=f"the NFLOG group that is told (default: {Settings().log_group})",
+    )
 
 
 def add_mode(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +122,13 @@ def node_count(text: str) -> int:
     return int(text)
 
 
+def log_group(text: str) -> int:
+    """An NFLOG group, 0 to 65535."""
+    if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an NFLOG group from 0 to 65535")
+    return int(text)
+
+
 def families_of(args: argparse.Namespace) -> Sequence[Family]:
     """The families in which pods get addresses."""
     if args.dual_stack:
@@ -118,6 +143,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         judge_node_egress=not args.allow_node_egress,
         close_unknown_pods=not args.open_unknown_pods,
         cut_connections=not args.keep_connections,
+        log_denied=args.log_denied,
+        log_group=Settings().log_group if args.log_group is None else args.log_group,
     )
 
 

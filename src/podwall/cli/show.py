@@ -17,11 +17,13 @@ from podwall.explain.matrix import ReachMatrix
 from podwall.policy.decision import DirectionDecision
 from podwall.ruleset.ir import (
     AddressPort,
+    AddToSet,
     ChainRole,
     Drop,
     Goto,
     IPSet,
     Jump,
+    Log,
     Match,
     MatchPorts,
     MatchProtocol,
@@ -154,6 +156,10 @@ def _target(rule: Rule) -> str:
             return "dropped"
         case Reject():
             return "rejected"
+        case Log(kind, group):
+            return f"logged ({kind.value}, NFLOG group {group})"
+        case AddToSet(name):
+            return f"its flow is noted in {name}"
 
 
 def _set_text(ipset: IPSet) -> str:

@@ -3,7 +3,7 @@
 Whoever looks at a kernel again and again mostly finds what was there the last time. Reading 100,000
 members takes most of a second; finding out that the text is the same takes a few milliseconds. So
 the text is cut into its sets, and each set and each table gets a print: a digest of what matters in
-it. What changes by itself (counters, the remains of cut connections) and what belongs to others is
+it. What changes by itself (counters, flows that were cut or logged) and what belongs to others is
 not part of it.
 """
 
@@ -19,7 +19,7 @@ from podwall.dataplane.fence import OUR_CHAIN
 from podwall.dataplane.ipset.parse import our_set
 from podwall.dataplane.iptables.parse import filter_lines
 from podwall.model.net import Family
-from podwall.ruleset.ir import Hook, SetRole
+from podwall.ruleset.ir import Hook
 from podwall.ruleset.names import set_role
 
 _CREATE = "create "
@@ -83,8 +83,9 @@ def first_rule(table: str, hook: Hook) -> str:
 
 
 def _lasting(name: str, text: str) -> str:
-    """Of a set of cut connections, which lose members by themselves, only what it is."""
-    return text.partition("\n")[0] if set_role(name) is SetRole.CUT else text
+    """Of a set whose members come and go by themselves, only what it is."""
+    role = set_role(name)
+    return text.partition("\n")[0] if role is not None and role.is_transient else text
 
 
 def _our_lines(text: str) -> Iterator[str]:

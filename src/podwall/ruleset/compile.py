@@ -25,11 +25,13 @@ from podwall.ruleset.ir import (
     AddressPort,
     FamilyRules,
     IPSet,
+    LogKind,
     Member,
     Ruleset,
     SetRole,
     SetType,
 )
+from podwall.ruleset.logs import log_chain, logged_set
 from podwall.ruleset.names import Namer
 from podwall.ruleset.profile import PeerSet, Profile, ProfileCompiler
 from podwall.ruleset.roots import deny_chain, root_chains
@@ -103,11 +105,15 @@ def _compile_family(
 def fixed_rules(family: Family, settings: Settings) -> FamilyRules:
     """What a family needs whatever policies say: the chains of the hooks, and how to deny."""
     roots = root_chains(family, settings)
-    cut = _cut_set(family)
+    sets = [_cut_set(family)] if settings.cut_connections else []
+    chains = [deny_chain(family, settings), *roots.values()]
+    if settings.log_denied:
+        sets.append(logged_set(family, LogKind.DENY))
+        chains.append(log_chain(family, LogKind.DENY, settings.log_group))
     return FamilyRules(
         family=family,
-        sets={cut.name: cut} if settings.cut_connections else {},
-        chains={each.name: each for each in (deny_chain(family, settings), *roots.values())},
+        sets={each.name: each for each in sets},
+        chains={each.name: each for each in chains},
         hooks={hook: chain.name for hook, chain in roots.items()},
     )
 
@@ -125,7 +131,7 @@ def _filled(peer_set: PeerSet, node: ResolvedNode) -> IPSet:
                 for address, protocol, number in node.port_members[peers, peer_set.names]
                 if address.family is ipset.family
             )
-        case SetRole.BLOCKS | SetRole.CUT:
+        case SetRole.BLOCKS | SetRole.CUT | SetRole.LOGGED:
             return ipset
         case _:
             assert_never(ipset.role)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from podwall.ruleset.crossing import compare, used_sets
-from podwall.ruleset.ir import FamilyRules, Hook, IPSet, Member, Net, Ruleset, SetRole
+from podwall.ruleset.ir import FamilyRules, Hook, IPSet, Member, Net, Ruleset
 from podwall.ruleset.plan import ChainStep, Observed, ObservedFamily, Plan, SetStep, Step
 from podwall.ruleset.planning import FamilyChange, SetChange, joined_plan, make_plan
 
@@ -66,10 +66,10 @@ def _compared_sets(
 ) -> Iterator[tuple[IPSet, frozenset[Member], frozenset[Member]]]:
     """The sets that stay, what each lacks and what it has too much.
 
-    What was cut is known to the kernel alone.
+    What was cut or logged is known to the kernel alone.
     """
     for name, wanted in desired.items():
-        if name not in present or wanted.role is SetRole.CUT:
+        if name not in present or wanted.role.is_transient:
             continue
         if present[name].members is wanted.members:
             # Whoever looks again and again knows most sets to be what they were.

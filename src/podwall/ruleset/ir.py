@@ -54,6 +54,12 @@ class SetRole(enum.Enum):
     BLOCKS = "blocks"
     NAMED_PORTS = "named ports"
     CUT = "cut"
+    LOGGED = "logged"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether it is filled while running, so that its members are never compared."""
+        return self in (SetRole.CUT, SetRole.LOGGED)
 
 
 class IPSet(msgspec.Struct, frozen=True):
@@ -142,6 +148,13 @@ class MatchSelf(msgspec.Struct, frozen=True):
     """Source and destination address are equal (S44)."""
 
 
+class MatchLimit(msgspec.Struct, frozen=True):
+    """No more than so many packets a second met the rule; ``burst`` more after a quiet time."""
+
+    per_second: int
+    burst: int
+
+
 Match: TypeAlias = (
     MatchSet
     | MatchProtocol
@@ -152,6 +165,7 @@ Match: TypeAlias = (
     | MatchLoopback
     | MatchNeighbourDiscovery
     | MatchSelf
+    | MatchLimit
 )
 
 
@@ -181,7 +195,28 @@ class Goto(msgspec.Struct, frozen=True):
     chain: str
 
 
-Target: TypeAlias = Return | Drop | Reject | Jump | Goto
+class LogKind(enum.Enum):
+    """What a packet is logged for: it is dropped, or an audited policy would drop it."""
+
+    DENY = "deny"
+    AUDIT = "audit"
+
+
+class Log(msgspec.Struct, frozen=True):
+    """Hand the head of the packet to whoever listens to an NFLOG group, and go on."""
+
+    kind: LogKind
+    group: int
+
+
+class AddToSet(msgspec.Struct, frozen=True):
+    """Put the packet's ``ends`` into a set, and go on; what the set cannot hold is left out."""
+
+    set: str
+    ends: tuple[End, ...]
+
+
+Target: TypeAlias = Return | Drop | Reject | Jump | Goto | Log | AddToSet
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -199,6 +234,7 @@ class ChainRole(enum.Enum):
     DISPATCH = "dispatch"
     PROFILE = "profile"
     DENY = "deny"
+    LOG = "log"
 
 
 class Chain(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ Sets                                    Chains
 ``PW4-b-…``  address blocks             ``PW-ingress``, ``PW-egress``  dispatch, by direction
 ``PW4-n-…``  named ports                ``PW-in-…``, ``PW-eg-…``  dispatch, one block of addresses
 ``PW4-cut``  connections that were cut  ``PW-i-…``, ``PW-e-…``  a profile: what may pass
-``PW6-…``  likewise                     ``PW-deny``  what nothing allowed
+``PW4-logged``  flows that were logged  ``PW-deny``  what nothing allowed
+``PW6-…``  likewise                     ``PW-log-deny``  tell of it
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import re
 from podwall.errors import CompileError
 from podwall.model.net import Cidr, Family
 from podwall.model.policy import Direction
-from podwall.ruleset.ir import Hook, SetRole
+from podwall.ruleset.ir import Hook, LogKind, SetRole
 
 CHAIN_LIMIT = 28
 """Longest chain name that both iptables modes take, in characters (XT_EXTENSION_MAXNAMELEN - 1)."""
@@ -44,7 +45,9 @@ _ROLE_LETTERS = {
     SetRole.NAMED_PORTS: "n",
 }
 _CUT = "cut"
-_SET_NAME = re.compile(rf"PW[46]-(?:([pbn])-.+|{_CUT})\Z", re.ASCII)
+_LOGGED = {LogKind.DENY: "logged"}
+_FIXED_ROLES = {_CUT: SetRole.CUT, **dict.fromkeys(_LOGGED.values(), SetRole.LOGGED)}
+_SET_NAME = re.compile(rf"PW[46]-(?:([pbn])-.+|({'|'.join(_FIXED_ROLES)}))\Z", re.ASCII)
 _UNSAFE = re.compile(r"[^a-z0-9.]+")
 
 
@@ -98,6 +101,16 @@ def cut_set(family: Family) -> str:
     return f"PW{family.value}-{_CUT}"
 
 
+def logged_set(family: Family, kind: LogKind) -> str:
+    """Name of the set of flows that were logged a moment ago: client, server port, server."""
+    return f"PW{family.value}-{_LOGGED[kind]}"
+
+
+def log_chain(kind: LogKind) -> str:
+    """Name of the chain that logs a packet."""
+    return f"{CHAIN_PREFIX}log-{kind.value}"
+
+
 @functools.lru_cache(maxsize=4096)
 def dispatch_chain(direction: Direction, block: Cidr | None = None) -> str:
     """Name of the dispatch chain for a block of addresses; without one, that of the direction.
@@ -130,7 +143,7 @@ def set_role(name: str) -> SetRole | None:
     match = _SET_NAME.match(name)
     if match is None:
         return None
-    letter = match.group(1)
-    if letter is None:
-        return SetRole.CUT
+    letter, fixed = match.groups()
+    if fixed is not None:
+        return _FIXED_ROLES[fixed]
     return next(role for role, known in _ROLE_LETTERS.items() if known == letter)

@@ -25,6 +25,7 @@ from podwall.ruleset.ir import (
     Goto,
     Hook,
     Jump,
+    LogKind,
     MatchAddress,
     MatchLoopback,
     MatchMidStream,
@@ -37,6 +38,7 @@ from podwall.ruleset.ir import (
     Return,
     Rule,
 )
+from podwall.ruleset.logs import log_rule
 
 NEIGHBOUR_DISCOVERY_TYPES = (133, 134, 135, 136, 137)
 """Router solicitation and advertisement, neighbour solicitation and advertisement, redirect."""
@@ -122,6 +124,8 @@ def deny_chain(family: Family, settings: Settings) -> Chain:
             Rule(Return(), (MatchNeighbourDiscovery(each),), "neighbour discovery")
             for each in NEIGHBOUR_DISCOVERY_TYPES
         ]
+    if settings.log_denied:
+        rules.append(log_rule(family, LogKind.DENY))
     match settings.deny:
         case DenyAction.DROP:
             rules.append(Rule(Drop()))

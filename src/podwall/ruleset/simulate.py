@@ -15,6 +15,7 @@ from podwall.model.flow import ConnState, Flow, Verdict
 from podwall.model.net import Address, Protocol
 from podwall.ruleset.ir import (
     AddressPort,
+    AddToSet,
     Drop,
     End,
     FamilyRules,
@@ -22,8 +23,11 @@ from podwall.ruleset.ir import (
     Hook,
     IPSet,
     Jump,
+    Log,
+    LogKind,
     Match,
     MatchAddress,
+    MatchLimit,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -41,6 +45,7 @@ from podwall.ruleset.ir import (
 
 _LIMIT = 10_000
 _WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+_WITH_TYPES = (Protocol.ICMP, Protocol.ICMPV6)
 
 
 class TraceStep(msgspec.Struct, frozen=True):
@@ -64,6 +69,15 @@ class Trace(msgspec.Struct, frozen=True):
     verdict: Verdict
     steps: tuple[TraceStep, ...]
 
+    @property
+    def logs(self) -> tuple[LogKind, ...]:
+        """What the packet is logged for, in order."""
+        return tuple(
+            step.rule.target.kind
+            for step in self.steps
+            if step.matched and isinstance(step.rule.target, Log)
+        )
+
 
 def simulate(rules: FamilyRules, hook: Hook, flow: Flow) -> Trace:
     """Send ``flow`` through the chains of ``hook``.
@@ -71,39 +85,71 @@ def simulate(rules: FamilyRules, hook: Hook, flow: Flow) -> Trace:
     Raises:
         CompileError: a rule names a chain or set that is not there, or the chains loop.
     """
-    steps: list[TraceStep] = []
     root = rules.hooks.get(hook)
     if root is None:
         return Trace(hook, Verdict.ALLOWED, ())
-    # Where to go on after a return: a jump pushes its successor, a goto pushes nothing.
-    stack: list[tuple[str, int]] = []
-    chain, index = root, 0
-    while True:
-        if len(steps) > _LIMIT:
-            raise CompileError(f"chains loop: {flow} met more than {_LIMIT} rules")
-        if index >= len(_chain_rules(rules, chain)):
-            if not stack:
-                return Trace(hook, Verdict.ALLOWED, tuple(steps))
-            chain, index = stack.pop()
-            continue
-        rule = _chain_rules(rules, chain)[index]
-        failed = next((each for each in rule.matches if not _holds(rules, each, flow)), None)
-        steps.append(TraceStep(chain, index, rule, failed))
+    walk = _Walk(rules, flow, root)
+    return Trace(hook, walk.run(), tuple(walk.steps))
+
+
+class _Walk:
+    """The way of one packet through the chains.
+
+    ``joined`` are the sets into which rules on the way put the packet's flow.
+    """
+
+    def __init__(self, rules: FamilyRules, flow: Flow, root: str) -> None:
+        self._rules = rules
+        self._flow = flow
+        self._chain, self._index = root, 0
+        # Where to go on after a return: a jump pushes its successor, a goto pushes nothing.
+        self._stack: list[tuple[str, int]] = []
+        self._joined: set[str] = set()
+        self.steps: list[TraceStep] = []
+
+    def run(self) -> Verdict:
+        while True:
+            if len(self.steps) > _LIMIT:
+                raise CompileError(f"chains loop: {self._flow} met more than {_LIMIT} rules")
+            rules = _chain_rules(self._rules, self._chain)
+            if self._index < len(rules):
+                if self._meets(rules[self._index]):
+                    return Verdict.DENIED
+            elif self._stack:
+                self._chain, self._index = self._stack.pop()
+            else:
+                return Verdict.ALLOWED
+
+    def _meets(self, rule: Rule) -> bool:
+        """Go on after ``rule``; says whether the packet ends here."""
+        failed = next((each for each in rule.matches if not self._holds(each)), None)
+        self.steps.append(TraceStep(self._chain, self._index, rule, failed))
+        self._index += 1
         if failed is not None:
-            index += 1
-            continue
+            return False
         match rule.target:
             case Drop() | Reject():
-                return Trace(hook, Verdict.DENIED, tuple(steps))
+                return True
             case Return():
-                index = len(_chain_rules(rules, chain))
+                self._index = len(_chain_rules(self._rules, self._chain))
             case Jump(target):
-                stack.append((chain, index + 1))
-                chain, index = target, 0
+                self._stack.append((self._chain, self._index))
+                self._chain, self._index = target, 0
             case Goto(target):
-                chain, index = target, 0
+                self._chain, self._index = target, 0
+            case AddToSet(name):
+                if _is_storable(self._flow):
+                    self._joined.add(name)
+            case Log():
+                pass
             case _:
                 assert_never(rule.target)
+        return False
+
+    def _holds(self, match: Match) -> bool:
+        if isinstance(match, MatchSet) and match.set in self._joined:
+            return not match.negated
+        return _holds(self._rules, match, self._flow)
 
 
 def _chain_rules(rules: FamilyRules, name: str) -> tuple[Rule, ...]:
@@ -111,6 +157,11 @@ def _chain_rules(rules: FamilyRules, name: str) -> tuple[Rule, ...]:
         return rules.chains[name].rules
     except KeyError:
         raise CompileError(f"chain {name} does not exist") from None
+
+
+def _is_storable(flow: Flow) -> bool:
+    """Whether a set of ports can hold the flow; that of ICMP holds its type in place of one."""
+    return flow.protocol in _WITH_TYPES or (flow.protocol in _WITH_PORTS and flow.port is not None)
 
 
 def _holds(rules: FamilyRules, match: Match, flow: Flow) -> bool:
@@ -132,6 +183,9 @@ def _holds(rules: FamilyRules, match: Match, flow: Flow) -> bool:
             return False
         case MatchSelf():
             return flow.src == flow.dst
+        case MatchLimit():
+            # Nothing came before, so no limit is reached.
+            return True
         case _:
             assert_never(match)
 
@@ -160,7 +214,7 @@ def set_matches(ipset: IPSet, ends: tuple[End, ...], flow: Flow) -> bool:
                 return False
             return AddressPort(address, Protocol(flow.protocol), flow.port) in ipset.members
         case SetType.HASH_IP_PORT_IP:
-            # Filled while running, from connections that were cut; a new flow is none of them.
+            # Filled while running, with flows that were cut or logged; a new one is none of them.
             return False
         case _:
             assert_never(ipset.type)

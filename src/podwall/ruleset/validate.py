@@ -13,9 +13,11 @@ from podwall.errors import CompileError
 from podwall.ruleset.comments import LIMIT as COMMENT_LIMIT
 from podwall.ruleset.ir import (
     MULTIPORT_SLOTS,
+    AddToSet,
     FamilyRules,
     Goto,
     Jump,
+    Log,
     MatchPorts,
     MatchProtocol,
     MatchSet,
@@ -25,6 +27,9 @@ from podwall.ruleset.ir import (
     port_slots,
 )
 from podwall.ruleset.names import CHAIN_LIMIT, SET_LIMIT
+
+LOG_GROUP_LIMIT = 65535
+"""The highest NFLOG group."""
 
 _NAME = re.compile(r"PW[46]?-[A-Za-z0-9.-]+\Z", re.ASCII)
 
@@ -64,6 +69,10 @@ def _rule_faults(rules: FamilyRules, rule: Rule) -> Iterator[str]:
         yield "comment is too long"
     if isinstance(rule.target, Jump | Goto) and rule.target.chain not in rules.chains:
         yield f"leads to chain {rule.target.chain}, which does not exist"
+    if isinstance(rule.target, AddToSet) and rule.target.set not in rules.sets:
+        yield f"adds to set {rule.target.set}, which does not exist"
+    if isinstance(rule.target, Log) and not 0 <= rule.target.group <= LOG_GROUP_LIMIT:
+        yield f"logs to group {rule.target.group}, which is not 0 to {LOG_GROUP_LIMIT}"
     protocols = [match for match in rule.matches if isinstance(match, MatchProtocol)]
     for match in rule.matches:
         if isinstance(match, MatchSet) and match.set not in rules.sets:

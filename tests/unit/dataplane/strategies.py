@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from podwall.model.net import PORT_PROTOCOLS, Address, Cidr, Family, PortRange, Protocol
 from podwall.ruleset.ir import (
     AddressPort,
+    AddToSet,
     Chain,
     ChainRole,
     Drop,
@@ -14,8 +15,11 @@ from podwall.ruleset.ir import (
     Goto,
     IPSet,
     Jump,
+    Log,
+    LogKind,
     Match,
     MatchAddress,
+    MatchLimit,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -73,6 +77,11 @@ set_matches = st.builds(
     st.lists(st.sampled_from(End), min_size=1, max_size=3).map(tuple),
     st.booleans(),
 )
+limits = st.builds(
+    MatchLimit,
+    st.sampled_from([each for each in range(1, 10_001) if 10_000 % each == 0]),
+    st.integers(6, 10_000),
+)
 state_matches = st.builds(
     lambda chosen: MatchState(tuple(each for each in STATES if each in chosen)),
     st.sets(st.sampled_from(STATES), min_size=1),
@@ -94,7 +103,9 @@ def rules(
     if draw(st.booleans()):
         first.append(MatchLoopback())
     protocol = draw(st.none() | st.sampled_from(Protocol))
-    others: list[Match] = draw(st.lists(sets | state_matches | st.just(MatchSelf()), max_size=3))
+    others: list[Match] = draw(
+        st.lists(sets | state_matches | limits | st.just(MatchSelf()), max_size=3)
+    )
     if protocol is not None:
         first.append(MatchProtocol(protocol))
     elif family is Family.V6 and draw(st.booleans()):
@@ -109,6 +120,8 @@ def rules(
     targets: list[st.SearchStrategy[Target]]
     targets = [st.just(Return()), st.just(Drop()), st.just(Reject())]
     targets += [chains.map(Jump), chains.map(Goto)]
+    targets.append(st.builds(Log, st.sampled_from(LogKind), st.integers(0, 65535)))
+    targets.append(sets.map(lambda match: AddToSet(match.set, match.ends)))
     if protocol is Protocol.TCP:
         targets.append(st.just(Reject(tcp_reset=True)))
     return Rule(draw(st.one_of(targets)), (*first, *others), draw(comments))

@@ -27,7 +27,7 @@ from podwall.model.net import Address, Family
 from podwall.model.policy import Direction, Policy, PolicyKey
 from podwall.model.settings import Settings
 from podwall.policy.decision import DirectionDecision
-from podwall.ruleset.ir import FamilyRules, IPSet, Member, Ruleset, SetRole
+from podwall.ruleset.ir import FamilyRules, IPSet, Member, Ruleset
 from podwall.ruleset.journey import StopTrace
 from podwall.ruleset.plan import Observed, ObservedFamily
 from podwall.ruleset.simulate import TraceStep
@@ -161,8 +161,8 @@ def _stop(evidence: _Evidence, explanation: Explanation, stop: StopTrace) -> Liv
         sets=tuple(
             evidence.set(each, holds, flow)
             for each, holds in explanation.sets_of(stop)
-            # What is in a set of connections that were cut comes and goes by itself.
-            if each.role is not SetRole.CUT
+            # What is in a set of flows that were cut or logged comes and goes by itself.
+            if not each.role.is_transient
         ),
     )
 

@@ -83,9 +83,9 @@ def parse_save(text: str) -> SavedSets:
                 members[current] = set()
         elif words[0] == "add" and len(words) > 2 and words[1] == current and current in headers:
             header = headers[words[1]]
-            # What is in a set of cut connections changes by itself and is never compared.
-            if header.role is SetRole.CUT:
-                cut += _cut_members(words[2])
+            # What is in such a set changes by itself and is never compared.
+            if header.role.is_transient:
+                cut += _cut_members(words[2]) if header.role is SetRole.CUT else []
                 continue
             member = _member(header, words[2], "nomatch" in _flags(words))
             if member is None:

@@ -15,7 +15,7 @@ import msgspec
 from podwall.dataplane.fence import set_word
 from podwall.errors import CompileError
 from podwall.model.net import Address, Family, Protocol
-from podwall.ruleset.ir import AddressPort, IPSet, Member, Net, SetRole, SetType
+from podwall.ruleset.ir import AddressPort, IPSet, Member, Net, SetType
 from podwall.ruleset.plan import MemberChange, SetStep
 
 MAX_MEMBERS = 1_048_576
@@ -106,7 +106,7 @@ def _create_lines(ipset: IPSet, *, emptied: bool) -> Iterator[str]:
         f"create {set_word(ipset.name)} {ipset.type.value} family {ipset.family.ipset_name} "
         f"hashsize {hash_size(len(ipset.members))} maxelem {MAX_MEMBERS}{timeout} -exist"
     )
-    if emptied and ipset.role is not SetRole.CUT:
+    if emptied and not ipset.role.is_transient:
         yield f"flush {ipset.name}"
     members = sorted(ipset.members, key=_member_order)
     yield from _member_lines("add", MemberChange(ipset, tuple(members)))

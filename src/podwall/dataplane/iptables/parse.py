@@ -18,6 +18,9 @@ import msgspec
 from podwall.dataplane.fence import OUR_CHAIN
 from podwall.dataplane.iptables.render import hook_spec
 from podwall.dataplane.iptables.words import (
+    LOG_AT_ONCE,
+    LOG_BYTES,
+    LOG_PREFIX,
     MID_STREAM,
     PORT_UNREACHABLE,
     PROTOCOL_WORDS,
@@ -27,13 +30,16 @@ from podwall.dataplane.iptables.words import (
 from podwall.errors import AddressError
 from podwall.model.net import Family, PortRange, Protocol, parse_cidr
 from podwall.ruleset.ir import (
+    AddToSet,
     Drop,
     End,
     Goto,
     Hook,
     Jump,
+    Log,
     Match,
     MatchAddress,
+    MatchLimit,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -53,6 +59,8 @@ _COUNTERS = re.compile(r"\[\d+:\d+\] ")
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPE = re.compile(r"\\(.)")
 _PORTS = re.compile(r"(\d{1,5})(?::(\d{1,5}))?\Z", re.ASCII)
+_LIMIT = re.compile(r"([1-9]\d{0,4})/sec\Z", re.ASCII)
+_LOG_KINDS = {prefix: kind for kind, prefix in LOG_PREFIX.items()}
 _HOOKS = {hook.value: hook for hook in Hook}
 _PROTOCOLS = {word: protocol for protocol, word in PROTOCOL_WORDS.items()} | {
     "icmpv6": Protocol.ICMPV6
@@ -215,6 +223,8 @@ class _Parser:
             case "tcp":
                 self._expect(*MID_STREAM)
                 return MatchMidStream()
+            case "limit":
+                return self._limit()
             case "bpf":
                 self._expect("--bytecode", SELF_PROGRAM[self._family])
                 return MatchSelf()
@@ -226,12 +236,21 @@ class _Parser:
         if negated:
             self._expect("!")
         self._expect("--match-set")
-        name = self._take()
+        return MatchSet(self._take(), self._ends(), negated)
+
+    def _ends(self) -> tuple[End, ...]:
         try:
-            ends = tuple(End(word) for word in self._take().split(","))
+            return tuple(End(word) for word in self._take().split(","))
         except ValueError as error:
             raise _Unreadable from error
-        return MatchSet(name, ends, negated)
+
+    def _limit(self) -> Match:
+        self._expect("--limit")
+        rate = _LIMIT.match(self._take())
+        if rate is None:
+            raise _Unreadable
+        self._expect("--limit-burst")
+        return MatchLimit(int(rate[1]), self._number())
 
     def _number(self) -> int:
         word = self._take()
@@ -256,11 +275,28 @@ class _Parser:
             if how not in (TCP_RESET, PORT_UNREACHABLE[self._family]):
                 raise _Unreadable
             target = Reject(tcp_reset=how == TCP_RESET)
+        elif name == "SET":
+            self._expect("--add-set")
+            target = AddToSet(self._take(), self._ends())
+        elif name == "NFLOG":
+            target = self._log()
         else:
             raise _Unreadable
         if not self._ended():
             raise _Unreadable
         return target
+
+    def _log(self) -> Target:
+        self._expect("--nflog-prefix")
+        kind = _LOG_KINDS.get(self._take())
+        if kind is None:
+            raise _Unreadable
+        group = 0
+        if self._peek() == "--nflog-group":
+            self._expect("--nflog-group")
+            group = self._number()
+        self._expect("--nflog-size", str(LOG_BYTES), "--nflog-threshold", str(LOG_AT_ONCE))
+        return Log(kind, group)
 
 
 def _ports(word: str) -> PortRange:

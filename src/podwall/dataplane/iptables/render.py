@@ -15,6 +15,11 @@ from typing import assert_never
 from podwall.dataplane.fence import chain_word, comment_word, set_word, spec_words
 from podwall.dataplane.iptables.words import (
     HOOK_COMMENT,
+    LIMIT_DEFAULT_BURST,
+    LIMIT_SCALE,
+    LOG_AT_ONCE,
+    LOG_BYTES,
+    LOG_PREFIX,
     MID_STREAM,
     PORT_UNREACHABLE,
     PROTOCOL_WORDS,
@@ -27,13 +32,16 @@ from podwall.errors import CompileError
 from podwall.model.net import PORT_PROTOCOLS, Family, Protocol
 from podwall.ruleset.ir import (
     MULTIPORT_SLOTS,
+    AddToSet,
     Chain,
     Drop,
     End,
     Goto,
     Jump,
+    Log,
     Match,
     MatchAddress,
+    MatchLimit,
     MatchLoopback,
     MatchMidStream,
     MatchNeighbourDiscovery,
@@ -142,16 +150,31 @@ def _match_words(family: Family, rule: Rule, match: Match) -> list[str]:
             return _neighbour_words(family, match)
         case MatchSelf():
             return ["-m", "bpf", "--bytecode", f'"{SELF_PROGRAM[family]}"']
+        case MatchLimit():
+            return _limit_words(match)
         case _:
             assert_never(match)
 
 
 def _set_words(match: MatchSet) -> list[str]:
-    if not 1 <= len(match.ends) <= 3:
-        raise CompileError(f"match on set {match.set} looks at {len(match.ends)} ends, not 1 to 3")
     negation = ["!"] if match.negated else []
-    ends = ",".join(end.value for end in match.ends)
-    return ["-m", "set", *negation, "--match-set", set_word(match.set), ends]
+    return ["-m", "set", *negation, "--match-set", *_set_and_ends(match)]
+
+
+def _set_and_ends(asked: MatchSet | AddToSet) -> list[str]:
+    if not 1 <= len(asked.ends) <= 3:
+        raise CompileError(f"a rule asks set {asked.set} for {len(asked.ends)} ends, not 1 to 3")
+    return [set_word(asked.set), ",".join(end.value for end in asked.ends)]
+
+
+def _limit_words(match: MatchLimit) -> list[str]:
+    # What the kernel rounds would be printed otherwise than it was written.
+    if match.per_second < 1 or LIMIT_SCALE % match.per_second:
+        raise CompileError(f"a limit of {match.per_second} packets a second is none of iptables'")
+    if not LIMIT_DEFAULT_BURST < match.burst <= LIMIT_SCALE:
+        raise CompileError(f"a limit of {match.burst} packets at once is none of podwall's")
+    rate = f"{match.per_second}/sec"
+    return ["-m", "limit", "--limit", rate, "--limit-burst", str(match.burst)]
 
 
 def _port_words(rule: Rule, match: MatchPorts) -> list[str]:
@@ -212,5 +235,19 @@ def _target_words(family: Family, rule: Rule, target: Target) -> list[str]:
             return ["-j", chain_word(chain)]
         case Goto(chain):
             return ["-g", chain_word(chain)]
+        case AddToSet():
+            return ["-j", "SET", "--add-set", *_set_and_ends(target)]
+        case Log():
+            return _log_words(target)
         case _:
             assert_never(target)
+
+
+def _log_words(target: Log) -> list[str]:
+    if not 0 <= target.group < 65536:
+        raise CompileError(f"log group {target.group} is not 0 to 65535")
+    # Group 0 is the tool's default and not printed.
+    group = ["--nflog-group", str(target.group)] if target.group else []
+    prefix = ["--nflog-prefix", f'"{LOG_PREFIX[target.kind]}"']
+    size = ["--nflog-size", str(LOG_BYTES), "--nflog-threshold", str(LOG_AT_ONCE)]
+    return ["-j", "NFLOG", *prefix, *group, *size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podwall.model.net import Family, Protocol
+from podwall.ruleset.ir import LogKind
 
 PROTOCOL_WORDS = {
     Protocol.ICMP: "icmp",
@@ -59,6 +60,21 @@ SELF_PROGRAM = {
     Family.V6: _self_program(8, 24, 4),
 }
 """Bytecode of "source equals destination"; not every kernel has ``hash:net,net`` sets to ask."""
+
+LIMIT_SCALE = 10_000
+"""The kernel keeps the time between two packets as a whole number of these parts of a second."""
+
+LIMIT_DEFAULT_BURST = 5
+"""The burst of a limit that iptables does not print."""
+
+LOG_PREFIX = {kind: f"podwall {kind.value}" for kind in LogKind}
+"""What a logged packet carries, to tell why it was logged."""
+
+LOG_BYTES = 128
+"""So much of a packet is logged: both headers, with room for options."""
+
+LOG_AT_ONCE = 16
+"""So many packets the kernel collects before it wakes who listens, who may ask for fewer."""
 
 HOOK_COMMENT = "podwall"
 """The comment of the jumps from built-in chains to ours."""

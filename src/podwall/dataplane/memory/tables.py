@@ -20,7 +20,9 @@ BUILTIN = {
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
     "raw": ("PREROUTING", "OUTPUT"),
 }
-BUILTIN_TARGETS = ("ACCEPT", "DROP", "RETURN", "REJECT", "LOG", "MARK", "MASQUERADE", "DNAT")
+BUILTIN_TARGETS = frozenset(
+    ("ACCEPT", "DROP", "RETURN", "REJECT", "LOG", "NFLOG", "MARK", "MASQUERADE", "DNAT", "SET")
+)
 NAME_LIMIT = 28
 COMMENT_LIMIT = 255
 MULTIPORT_SLOTS = 15
@@ -213,7 +215,8 @@ def _fresh(table: str) -> Chains:
 
 def _sets_of(spec: str) -> list[str]:
     words = split_words(spec)
-    return [name for option, name in itertools.pairwise(words) if option == "--match-set"]
+    pairs = itertools.pairwise(words)
+    return [name for option, name in pairs if option in ("--match-set", "--add-set")]
 
 
 def _leads_to(spec: str) -> str | None:

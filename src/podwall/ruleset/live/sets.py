@@ -252,7 +252,7 @@ class LiveSets:
                     if (ports := self._ports_at(live, address))
                 }
                 live.fill(port for ports in live.ports.values() for port in ports)
-            case SetRole.BLOCKS | SetRole.CUT:
+            case SetRole.BLOCKS | SetRole.CUT | SetRole.LOGGED:
                 pass
         return live
 
