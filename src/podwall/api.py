@@ -13,7 +13,7 @@ its pods and allows nothing of what could not be understood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 import msgspec
@@ -25,14 +25,51 @@ from podwall.errors import InputError
 from podwall.explain.ends import End, find_end, parse_service
 from podwall.explain.explanation import Explanation, explain
 from podwall.explain.matrix import ReachMatrix, compute_matrix, parties_of
-from podwall.manifest import Diagnostic, Manifests, load
+from podwall.manifest import Diagnostic, Manifests, Severity, load
+from podwall.manifest.diagnostic import sort_diagnostics
+from podwall.manifest.foreign import read_objects
+from podwall.model.decode import escaped
 from podwall.model.net import Family
 from podwall.model.settings import Settings
+from podwall.promises.decode import KIND as EXPECTATIONS
+from podwall.promises.decode import decode_expectations
+from podwall.promises.judging import Judgement, judge_promises
+from podwall.promises.model import Promise
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.validate import validate
 
-__all__ = ["Cluster", "Settings"]
+__all__ = ["Cluster", "Promises", "Settings", "read_promises"]
+
+
+class Promises(msgspec.Struct, frozen=True):
+    """The promises of some files, in order, and what is wrong with the files."""
+
+    promises: tuple[Promise, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def read_promises(paths: Sequence[str], stdin: BinaryIO | None = None) -> Promises:
+    """Read expectations from files, directories and, for ``-``, from ``stdin``.
+
+    Objects of other kinds are passed over; a path without any expectations is an error. All
+    mistakes are in ``Promises.diagnostics``.
+    """
+    found: list[Promise] = []
+    wrong: list[Diagnostic] = []
+    for path in paths:
+        read = list(read_objects([path], EXPECTATIONS, stdin=stdin))
+        if not read:
+            text = f"it holds no object of kind {EXPECTATIONS}"
+            wrong.append(Diagnostic(Severity.ERROR, escaped(path), 0, text))
+        for each in read:
+            if isinstance(each, Diagnostic):
+                wrong.append(each)
+                continue
+            decoded = decode_expectations(each.data, each.file, each.line)
+            found += decoded.value
+            wrong += map(each.diagnostic, decoded.problems)
+    return Promises(tuple(found), sort_diagnostics(wrong))
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -153,6 +190,14 @@ class Cluster(msgspec.Struct, frozen=True):
             InputError: an end or the service is not understood, or they share no family.
         """
         return all(each.decision.allowed for each in self.explain(source, target, service))
+
+    def judge(
+        self,
+        promises: Iterable[Promise],
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> tuple[Judgement, ...]:
+        """Which promises the policies keep; see :func:`read_promises`."""
+        return judge_promises(self.snapshot, promises, self.settings, progress)
 
     def matrix(
         self,
