@@ -100,6 +100,18 @@ COMMANDS: tuple[Command, ...] = (
         ("podwall check examples/shop", "podwall check policies/ --fail-on error -o json"),
     ),
     Command(
+        "test",
+        "podwall.cli.test",
+        "run",
+        "add_test",
+        "test whether policies keep a team's promises",
+        (
+            "podwall test examples/shop --expect examples/expectations/shop.yaml",
+            "podwall test examples/shop --expect examples/expectations --junit report.xml",
+            "podwall test examples/shop --expect examples/expectations --lab",
+        ),
+    ),
+    Command(
         "apply",
         "podwall.cli.node",
         "apply_files",
