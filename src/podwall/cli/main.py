@@ -100,6 +100,20 @@ COMMANDS: tuple[Command, ...] = (
         ("podwall check examples/shop", "podwall check policies/ --fail-on error -o json"),
     ),
     Command(
+        "learn",
+        "podwall.cli.learn",
+        "run",
+        "add_learn",
+        "propose policies that allow the connections that were seen",
+        (
+            "podwall learn examples/shop --connections examples/connections/shop.txt",
+            "podwall learn examples/shop --connections examples/connections/shop.txt "
+            "--fresh -n shop > proposal.yaml",
+            "conntrack -L | podwall learn --live --connections -",
+            "podwall learn --lab --for 1m",
+        ),
+    ),
+    Command(
         "test",
         "podwall.cli.test",
         "run",

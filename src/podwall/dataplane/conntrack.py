@@ -27,6 +27,9 @@ from podwall.model.net import PORT_PROTOCOLS, Address, Family, Protocol, parse_a
 HELPER = (sys.executable, "-I", "-S", "-B", str(Path(ctnetlink.__file__).resolve()))
 """The command that lists and deletes entries: see :mod:`podwall.dataplane.ctnetlink`."""
 
+SEEN = (*HELPER, "seen")
+"""The command that lists what was seen, for whoever learns from it: see there."""
+
 _FIELDS = 11
 
 

@@ -2,6 +2,7 @@
 
     python -I -S ctnetlink.py list                  one line for each entry
     python -I -S ctnetlink.py among < addresses     only those with one of these at an end
+    python -I -S ctnetlink.py seen                  the same as list, and which nobody answered
     python -I -S ctnetlink.py delete < handles      deletes exactly these, says how many there were
 
 It is started like any other tool, so that the lab can start it inside the namespace of a node, and
@@ -12,7 +13,8 @@ entries would take minutes. Here the kernel finds an entry by its tuple: 10,000 
 A line of ``list`` has these fields: family (4 or 6), protocol number, source, destination and ports
 of the original direction, the same four of the reply direction, and the handle. A port that a
 protocol does not have is 0. The handle is opaque: it holds the original tuple as the kernel wrote
-it, the zone and the id, so that an entry that took the place of the listed one is not hit.
+it, the zone and the id, so that an entry that took the place of the listed one is not hit. A line
+of ``seen`` ends in one word more, ``unreplied``, if nothing came back.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ _NESTED = 0x8000
 
 _TUPLE_ORIG = 1
 _TUPLE_REPLY = 2
+_STATUS = 3
 _ID = 12
 _ZONE = 18
 _TUPLE_IP = 1
@@ -57,6 +60,7 @@ _BUFFER = 1 << 18
 _BATCH = 64
 _ATTEMPTS = 10
 _FEW = 16
+_SEEN_REPLY = 1 << 1
 
 
 class NetlinkError(Exception):
@@ -99,6 +103,12 @@ def describe(family: int, message: bytes) -> str | None:
     handle = f"{family}/{zone}/{identity}/{found[_TUPLE_ORIG].hex()}"
     protocol, *ends = original
     return " ".join([str(_FAMILIES[family]), protocol, *ends, *reply[1:], handle])
+
+
+def is_unreplied(message: bytes) -> bool:
+    """Whether nothing came back yet for an entry."""
+    status = attributes(message).get(_STATUS, b"")
+    return not int.from_bytes(status, "big") & _SEEN_REPLY
 
 
 def _tuple_words(family: int, data: bytes) -> list[str] | None:
@@ -164,8 +174,10 @@ def packed(texts: Iterable[str]) -> frozenset[bytes]:
     return frozenset(socket.inet_pton(family, each) for each, family in families)
 
 
-def list_entries(among: frozenset[bytes] | None = None) -> list[str]:
+def list_entries(among: frozenset[bytes] | None = None, *, seen: bool = False) -> list[str]:
     """A line for each entry of both families; of those with none of the addresses, maybe not.
+
+    With ``seen`` the lines of those that nobody answered say so.
 
     A dump that the kernel could not finish consistently is taken again, a bounded number of times:
     an entry that is missing would be a connection that is not cut.
@@ -175,7 +187,7 @@ def list_entries(among: frozenset[bytes] | None = None) -> list[str]:
     """
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_Interrupted):
-            return _dump(among)
+            return _dump(among, seen)
     raise NetlinkError(f"the list of entries was interrupted {_ATTEMPTS} times")
 
 
@@ -195,7 +207,7 @@ def _concerns(payload: bytes, among: frozenset[bytes]) -> bool:
     return False
 
 
-def _dump(among: frozenset[bytes] | None) -> list[str]:
+def _dump(among: frozenset[bytes] | None, seen: bool) -> list[str]:
     lines = []
     with _connect() as connection:
         body = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
@@ -215,7 +227,8 @@ def _dump(among: frozenset[bytes] | None) -> list[str]:
                 continue
             line = describe(payload[0], payload[4:])
             if line is not None:
-                lines.append(line)
+                unreplied = seen and is_unreplied(payload[4:])
+                lines.append(f"{line} unreplied" if unreplied else line)
     return lines
 
 
@@ -260,10 +273,12 @@ def main(words: list[str]) -> int:
         elif words == ["among"]:
             entries = list_entries(packed(sys.stdin.read().split()))
             sys.stdout.writelines(f"{line}\n" for line in entries)
+        elif words == ["seen"]:
+            sys.stdout.writelines(f"{line}\n" for line in list_entries(seen=True))
         elif words == ["delete"]:
             sys.stdout.write(f"{delete_entries(sys.stdin.read().split())}\n")
         else:
-            sys.stderr.write("usage: ctnetlink.py list | among | delete\n")
+            sys.stderr.write("usage: ctnetlink.py list | among | seen | delete\n")
             return 2
     except (NetlinkError, OSError) as error:
         sys.stderr.write(f"connection tracking: {error}\n")

@@ -7,9 +7,10 @@ gives a handle on it to any later process of the same user.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -138,6 +139,14 @@ class Lab:
     def execute_in(self, netns: str, argv: list[str], env: Mapping[str, str]) -> int:
         """:meth:`execute` in a network namespace of the lab; works after :meth:`close`, too."""
         return enter.execute(self.world, netns, argv, {**env, "PODWALL_LAB": self.name})
+
+    def output_of(self, name: str, argv: Sequence[str]) -> str:
+        """What a program prints inside an endpoint, which may be a node.
+
+        Raises:
+            LabError: it ended with a status other than 0.
+        """
+        return enter.output_of(self.world, self.netns(name), argv, os.environ)
 
     def down(self) -> None:
         """End the lab at once, whatever it is doing, and wait until it is gone."""

@@ -143,6 +143,26 @@ def execute(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, s
     return _wait_for(child)
 
 
+def output_of(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]) -> str:
+    """What a program prints in a network namespace of the lab; its errors go to this terminal.
+
+    Raises:
+        LabError: it ended with a status other than 0.
+    """
+    isolation.flush_all()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writer, 1)
+        os._exit(_enter_and_execute(world, name, argv, command_environment(env)))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read().decode(errors="backslashreplace")
+    if status := _wait_for(child):
+        raise LabError(f"{argv[0]} ended with status {status} in the lab's {name}")
+    return text
+
+
 def _enter_and_execute(
     world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]
 ) -> int:

@@ -1,0 +1,119 @@
+"""Files of connections: the formats that people have, told apart line by line.
+
+- what ``conntrack -L`` or ``/proc/net/nf_conntrack`` say (:mod:`podwall.learn.tracked`);
+- JSON lines, as ``podwall drops -o jsonl`` prints them;
+- a form to write by hand, with names as everywhere on podwall's command line and, if wanted, how
+  often: ``shop/deployment/web -> data/orders-db-0 5432/tcp x12``.
+
+A line that is none of these makes the file unusable: what is learned from half of a file would
+close the other half.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.errors import InputError
+from podwall.explain.ends import Service, find_end, parse_service
+from podwall.learn.observed import Sighting
+from podwall.learn.tracked import Unreadable, parse_listed, parse_tracked
+from podwall.model.decode import shown
+from podwall.model.flow import Flow
+from podwall.model.net import Family, Protocol
+
+_PLAIN = re.compile(r"(\S+)\s+(?:->|→)\s+(\S+)\s+(\S+)(?:\s+x(\d{1,9}))?\Z")
+_FOOTER = re.compile(r"conntrack v\S+ \(conntrack-tools\)")
+_LISTED = re.compile(r"[46] \d{1,3} ")
+_MAX_FAULTS = 5
+
+
+def read_connections(text: str, name: str, snapshot: Snapshot) -> tuple[Sighting, ...]:
+    """The sightings in a file of connections called ``name``.
+
+    Raises:
+        InputError: lines cannot be read; the message names them, with their numbers.
+    """
+    found: list[Sighting] = []
+    faults: list[str] = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#") or _FOOTER.match(line):
+            continue
+        try:
+            found.extend(_read_line(line, snapshot))
+        except (Unreadable, InputError) as error:
+            faults.append(f"{name}:{number}: {error}")
+    if faults:
+        more = f"\nand {len(faults) - _MAX_FAULTS} lines more" if len(faults) > _MAX_FAULTS else ""
+        raise InputError("\n".join(faults[:_MAX_FAULTS]) + more)
+    return tuple(found)
+
+
+def read_list(text: str) -> tuple[Sighting, ...]:
+    """The sightings in what the helper listed (:mod:`podwall.dataplane.ctnetlink`).
+
+    Raises:
+        InputError: it is not what the helper prints.
+    """
+    try:
+        entries = [parse_listed(line) for line in text.splitlines()]
+    except Unreadable as error:
+        raise InputError(f"the list of connections cannot be read: {error}") from error
+    return tuple(each for each in entries if each is not None)
+
+
+def _read_line(line: str, snapshot: Snapshot) -> Iterator[Sighting]:
+    if line.startswith("{"):
+        yield _denied(line, snapshot)
+        return
+    if match := _PLAIN.match(line):
+        source, target, service, count = match.groups()
+        flow = _named(snapshot, source, target, parse_service(service))
+        yield Sighting(flow, count=int(count or 1))
+        return
+    if _LISTED.match(line):
+        entry = parse_listed(line)
+    elif "src=" in line:
+        entry = parse_tracked(line)
+    else:
+        text = shown(line, 80)
+        raise Unreadable(f"{text} is no connection; expected conntrack's form, JSON or 'A -> B 80'")
+    if entry is not None:
+        yield entry
+
+
+def _named(snapshot: Snapshot, source: str, target: str, service: Service) -> Flow:
+    """The flow between two ends by name, IPv4 if they share it."""
+    src_end, dst_end = find_end(snapshot, source), find_end(snapshot, target)
+    for family in Family:
+        src, dst = src_end.address(family), dst_end.address(family)
+        if src is not None and dst is not None:
+            protocol = service.protocol
+            if protocol is Protocol.ICMP and family is Family.V6:
+                protocol = Protocol.ICMPV6
+            return Flow(src, dst, protocol, service.port)
+    raise Unreadable(f"{source} and {target} share no address family")
+
+
+def _denied(line: str, snapshot: Snapshot) -> Sighting:
+    """A line of ``podwall drops -o jsonl``."""
+    try:
+        data: Any = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"it is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Unreadable("expected an object")
+    texts = [data.get(each) for each in ("src", "dst", "service")]
+    source, target, service = texts
+    if not (isinstance(source, str) and isinstance(target, str) and isinstance(service, str)):
+        raise Unreadable("expected src, dst and service, as 'podwall drops -o jsonl' has them")
+    count = data.get("count", 1)
+    if not (isinstance(count, int) and count > 0):
+        raise Unreadable("count: expected a number")
+    flow = _named(snapshot, source, target, parse_service(service))
+    return Sighting(flow, count=count)
