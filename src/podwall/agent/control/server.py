@@ -8,7 +8,6 @@ agent goes on enforcing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -30,6 +29,12 @@ MOST_AT_ONCE = 8
 PATIENCE = 5.0
 """Seconds that a connection may take to say what it wants, and to take in the answer."""
 
+MOST_FOLLOWERS = 4
+"""So many connections are served beside them whose answers have no end."""
+
+FOLLOWERS_PATIENCE = 600.0
+"""Seconds that one of these may take in nothing; what comes meanwhile is not kept for it."""
+
 LONGEST = 60.0
 """Seconds after which a question that the reconciler has no time for is given up."""
 
@@ -42,8 +47,8 @@ Answerer = Callable[[Request], Awaitable[object]]
 class Stream(msgspec.Struct, frozen=True):
     """An answer that goes on: a value, then lines of JSON as the other end takes them in.
 
-    It is broken off after ``longest`` seconds, if that is not ``None``; ``lines`` are closed then,
-    and also when the other end has gone.
+    It is broken off after ``longest`` seconds; ``None`` is for lines that have no end. ``lines``
+    are closed then, and also when the other end has gone.
     """
 
     head: object
@@ -60,6 +65,7 @@ class ControlServer:
         self._patience = patience
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._followers = 0
 
     async def start(self) -> None:
         """Listen. A socket that a dead agent left is replaced; the agent's lock is held.
@@ -101,21 +107,46 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             answer, stream = await self._respond(reader, writer)
-            await self._write(writer, msgspec.json.encode(answer))
-            if stream is not None:
-                async with asyncio.timeout(stream.longest), aclosing(stream.lines) as lines:
-                    async for line in lines:
-                        await self._write(writer, line)
+            await self._write(writer, msgspec.json.encode(answer), self._patience)
+            if stream is not None and stream.longest is None:
+                await self._follow(stream, reader, writer)
+            elif stream is not None:
+                async with asyncio.timeout(stream.longest):
+                    await self._pass_on(stream, writer, self._patience)
+            writer.close()
+            async with asyncio.timeout(self._patience):
+                await writer.wait_closed()
         except (TimeoutError, OSError) as error:
             log.debug("a control connection broke: %r", error)
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            # Whoever takes in nothing must not hold up the end of the agent.
+            writer.transport.abort()
 
-    async def _write(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+    async def _follow(
+        self, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass lines on until the other end has gone, also if there are none for a long time."""
+        self._followers += 1
+        passing = asyncio.create_task(self._pass_on(stream, writer, FOLLOWERS_PATIENCE))
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait((passing, gone), return_when=asyncio.FIRST_COMPLETED)
+            if passing.done():
+                passing.result()
+        finally:
+            self._followers -= 1
+            passing.cancel()
+            gone.cancel()
+            await asyncio.gather(passing, gone, return_exceptions=True)
+
+    async def _pass_on(self, stream: Stream, writer: asyncio.StreamWriter, patience: float) -> None:
+        async with aclosing(stream.lines) as lines:
+            async for line in lines:
+                await self._write(writer, line, patience)
+
+    async def _write(self, writer: asyncio.StreamWriter, line: bytes, patience: float) -> None:
         writer.write(line + b"\n")
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(patience):
             await writer.drain()
 
     async def _respond(
@@ -129,7 +160,7 @@ class ControlServer:
             return _refused(f"expected one line of JSON, at most {MAX_REQUEST} bytes"), None
         if not _is_trusted(writer):
             return _refused("only root may ask"), None
-        if len(self._serving) > MOST_AT_ONCE:
+        if len(self._serving) - self._followers > MOST_AT_ONCE:
             return Answer(error=f"{MOST_AT_ONCE} others are asking already, try again"), None
         try:
             request = msgspec.json.decode(line, type=Request)
@@ -143,6 +174,9 @@ class ControlServer:
                 result = await self._answer(request)
             stream = result if isinstance(result, Stream) else None
             value = result if stream is None else stream.head
+            if stream and stream.longest is None and self._followers >= MOST_FOLLOWERS:
+                await stream.lines.aclose()
+                return Answer(error=f"{MOST_FOLLOWERS} others are following already"), None
             return Answer(msgspec.Raw(msgspec.json.encode(value, enc_hook=str))), stream
         except TimeoutError:
             error = f"the agent is too busy to answer within {LONGEST:g} s"

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from podwall.agent.control.client import ask, conversation
-from podwall.agent.control.server import MOST_AT_ONCE, ControlServer, Stream
+from podwall.agent.control.server import MOST_AT_ONCE, MOST_FOLLOWERS, ControlServer, Stream
 from podwall.agent.control.words import MAX_REQUEST, Answer, AskExplain, AskStatus, Request
 from podwall.agent.lock import agent_lock, make_state_dir, running_agent
 from podwall.errors import AgentError, InputError
@@ -35,6 +35,14 @@ async def counted(most: int) -> AsyncGenerator[bytes, None]:
         ENDED.append(told)
 
 
+async def silence() -> AsyncGenerator[bytes, None]:
+    try:
+        await asyncio.Event().wait()
+        yield b""
+    finally:
+        ENDED.append(0)
+
+
 async def echo(request: Request) -> object:
     match request:
         case AskExplain("nobody"):
@@ -49,6 +57,10 @@ async def echo(request: Request) -> object:
             return Stream("so many", counted(int(number)))
         case AskExplain("endless"):
             return Stream("endless", counted(10**9), longest=None)
+        case AskExplain("silent"):
+            return Stream("silent", silence(), longest=None)
+        case AskExplain("long"):
+            return Stream("long", counted(10**9))
         case AskExplain("short"):
             return Stream("short", counted(10**9), longest=0.2)
     return msgspec.to_builtins(request)
@@ -135,6 +147,37 @@ async def test_a_stream_ends_when_its_reader_goes(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_a_stream_ends_when_its_reader_goes_also_if_there_is_nothing_to_tell(
+    tmp_path: Path,
+) -> None:
+    ENDED.clear()
+    async with serving(tmp_path / "agent.sock"):
+        assert await asyncio.to_thread(take, tmp_path, AskExplain("silent", ""), 0) == (
+            "silent",
+            [],
+        )
+        async with asyncio.timeout(20):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+
+
+async def test_followers_are_few_and_leave_room_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    line = msgspec.json.encode(AskExplain("silent", "")) + b"\n"
+    async with serving(path):
+        following = [await asyncio.open_unix_connection(str(path)) for _ in range(MOST_FOLLOWERS)]
+        async with asyncio.timeout(20):
+            for reader, writer in following:
+                writer.write(line)
+                assert b"silent" in await reader.readline()
+        answer = await say(path, line)
+        assert answer.error == f"{MOST_FOLLOWERS} others are following already"
+        for _ in range(MOST_AT_ONCE):
+            assert (await asked(tmp_path, AskStatus()))["ask"] == "status"
+        for _, writer in following:
+            await close(writer)
+
+
 async def test_a_stream_is_broken_off_that_takes_too_long(tmp_path: Path) -> None:
     async with serving(tmp_path / "agent.sock"):
         head, lines = await asyncio.to_thread(take, tmp_path, AskExplain("short", ""), 10**9)
@@ -146,11 +189,22 @@ async def test_who_reads_nothing_of_a_stream_holds_it_for_a_while_only(tmp_path:
     ENDED.clear()
     async with serving(tmp_path / "agent.sock", patience=0.2):
         _, writer = await asyncio.open_unix_connection(str(tmp_path / "agent.sock"), limit=1024)
-        writer.write(msgspec.json.encode(AskExplain("endless", "")) + b"\n")
+        writer.write(msgspec.json.encode(AskExplain("long", "")) + b"\n")
         async with asyncio.timeout(20):
             while not ENDED:
                 await asyncio.sleep(0.01)
         await close(writer)
+
+
+async def test_a_follower_that_reads_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    ENDED.clear()
+    async with serving(tmp_path / "agent.sock"):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "agent.sock"), limit=9)
+        writer.write(msgspec.json.encode(AskExplain("endless", "")) + b"\n")
+        async with asyncio.timeout(20):
+            await reader.read(1)
+    assert len(ENDED) == 1
+    await close(writer)
 
 
 async def test_only_the_owner_can_open_the_socket(tmp_path: Path) -> None:
