@@ -39,7 +39,7 @@ VERSIONS = ("1.25", "1.30", "1.35")
 EVERYTHING: Object = {
     "image": {"repository": "registry.example/podwall", "digest": f"sha256:{'a' * 64}"},
     "imagePullSecrets": [{"name": "pull"}],
-    "config": {"mode": "nft", "check-every": 2.5, "keep-connections": True},
+    "config": {"mode": "nft", "check-every": 2.5, "keep-connections": True, "log-denied": True},
     "apiServer": {"host": "api.example", "port": 443},
     "metrics": {"enabled": True},
     "affinity": {"podAffinity": {}},

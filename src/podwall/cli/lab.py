@@ -98,7 +98,9 @@ def _agent_options(args: argparse.Namespace) -> Iterator[str]:
     if args.mode is not None:
         yield from ("--mode", args.mode)
     yield from ("--deny", args.deny)
-    for name in ("allow-node-egress", "open-unknown-pods", "keep-connections"):
+    if args.log_group is not None:
+        yield from ("--log-group", str(args.log_group))
+    for name in ("allow-node-egress", "open-unknown-pods", "keep-connections", "log-denied"):
         if getattr(args, name.replace("-", "_")):
             yield f"--{name}"
 

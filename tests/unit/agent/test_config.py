@@ -45,6 +45,18 @@ def test_without_any_source_the_closed_defaults_hold() -> None:
     assert found.events
 
 
+def test_what_is_denied_is_logged_if_asked_to_the_group_that_is_asked() -> None:
+    assert not config().settings.log_denied
+    found = config({"log-denied": "true", "log-group": "65535"}).settings
+    assert (found.log_denied, found.log_group) == (True, 65535)
+
+
+@pytest.mark.parametrize("text", ["65536", "-1", "9357.0", "٣", "group", "123456"])
+def test_a_log_group_is_a_number_of_16_bits(text: str) -> None:
+    with pytest.raises(InputError, match=r'--log-group: ".*": expected a number from 0 to 65535'):
+        config({"log-group": text})
+
+
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
     file = write(tmp_path / "agent.yaml", "deny: reject\ncheck-every: 7\nlog-format: json\n")
     env = {"PODWALL_CHECK_EVERY": "8", "PODWALL_LOG_LEVEL": "debug", "PODWALL_DENY": "reject"}

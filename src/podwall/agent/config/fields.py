@@ -16,7 +16,7 @@ import msgspec
 from podwall.dataplane.iptables.mode import Mode
 from podwall.errors import AddressError
 from podwall.model.net import Cidr, parse_address, parse_cidr
-from podwall.model.settings import DenyAction
+from podwall.model.settings import DenyAction, Settings
 
 AUTO = "auto"
 OFF = "off"
@@ -110,6 +110,12 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def _group(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or int(text) > 65535:
+        raise ValueError("expected a number from 0 to 65535")
+    return int(text)
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in words:
@@ -158,6 +164,7 @@ MODES = (AUTO, *(each.value for each in Mode))
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 _DENY = tuple(each.value for each in DenyAction)
+_LOG_GROUP = str(Settings().log_group)
 
 FIELDS: tuple[Field, ...] = (
     Field(
@@ -265,10 +272,33 @@ FIELDS: tuple[Field, ...] = (
         group="switches",
     ),
     Field(
+        "log-denied",
+        _truth,
+        "false",
+        "tell denied packets by name: podwall drops, metrics; audited policies tell in any case",
+        flag=True,
+        group="switches",
+    ),
+    Field(
+        "log-group",
+        _group,
+        _LOG_GROUP,
+        "the NFLOG group over which the kernel hands denied packets to the agent",
+        "NUMBER",
+        group="kernel",
+    ),
+    Field(
         "events",
         _truth,
         "true",
         "write Kubernetes Events on policies that are not enforced as written",
+        flag=True,
+    ),
+    Field(
+        "denied-events",
+        _truth,
+        "false",
+        "write Kubernetes Events on policies that deny what was tried, or would deny it",
         flag=True,
     ),
     Field(

@@ -51,7 +51,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_node_egress: bool = False
     open_unknown_pods: bool = False
     keep_connections: bool = False
+    log_denied: bool = False
+    log_group: int = Settings().log_group
     events: bool = True
+    denied_events: bool = False
     unready_after: float = 30
     log_format: str = "text"
     log_level: str = "info"
@@ -66,6 +69,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
             judge_node_egress=not self.allow_node_egress,
             close_unknown_pods=not self.open_unknown_pods,
             cut_connections=not self.keep_connections,
+            log_denied=self.log_denied,
+            log_group=self.log_group,
         )
 
     @property
