@@ -35,6 +35,7 @@ from podwall.model.policy import (
     AnyPort,
     Direction,
     IPBlock,
+    Mode,
     Peer,
     PodPeer,
     Policy,
@@ -222,6 +223,7 @@ _POLICY_KEYS = st.builds(PolicyKey, st.sampled_from(_OFTEN), st.sampled_from(("p
 _ISOLATES = st.sampled_from(
     ((Direction.INGRESS,), (Direction.INGRESS, Direction.EGRESS), (Direction.EGRESS,))
 )
+_MODES = st.sampled_from((*[Mode.ENFORCE] * 4, Mode.AUDIT))
 _SUBJECTS = st.one_of(_EMPTY_SELECTOR, _SELECTORS)
 
 
@@ -232,7 +234,10 @@ def policy_keys() -> st.SearchStrategy[PolicyKey]:
 
 @st.composite
 def policies(draw: st.DrawFn, keys: st.SearchStrategy[PolicyKey] = _POLICY_KEYS) -> Policy:
-    """Policies as the decoder gives them: rules only in the directions that they isolate."""
+    """Policies as the decoder gives them: rules only in the directions that they isolate.
+
+    One of five is audited.
+    """
     key = draw(keys)
     isolates = draw(_ISOLATES)
 
@@ -244,7 +249,14 @@ def policies(draw: st.DrawFn, keys: st.SearchStrategy[PolicyKey] = _POLICY_KEYS)
             for index, (of_peers, of_ports) in enumerate(draw(_RULE_LISTS[key.namespace]))
         )
 
-    return Policy(key, draw(_SUBJECTS), isolates, rules(Direction.INGRESS), rules(Direction.EGRESS))
+    return Policy(
+        key=key,
+        subject=draw(_SUBJECTS),
+        isolates=isolates,
+        ingress=rules(Direction.INGRESS),
+        egress=rules(Direction.EGRESS),
+        mode=draw(_MODES),
+    )
 
 
 def namespaces(name: str) -> st.SearchStrategy[Namespace]:
@@ -350,11 +362,16 @@ def snapshots(
     )
 
 
-_SETTINGS = st.builds(Settings, judge_node_egress=st.booleans(), close_unknown_pods=st.booleans())
+_SETTINGS = st.builds(
+    Settings,
+    judge_node_egress=st.booleans(),
+    close_unknown_pods=st.booleans(),
+    log_denied=st.booleans(),
+)
 
 
 def settings() -> st.SearchStrategy[Settings]:
-    """The switches that verdicts depend on."""
+    """The switches that verdicts depend on, and whether what is denied is logged."""
     return _SETTINGS
 
 

@@ -1,4 +1,7 @@
-"""Property 1: for every flow, the compiled rules give the verdict that the oracle gives."""
+"""Property 1: for every flow, the compiled rules give the verdict that the oracle gives.
+
+And they log what they deny, if asked, and what audited policies would deny (S51), and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from podwall.cluster.snapshot import Snapshot
-from podwall.model.flow import Flow
+from podwall.model.flow import Flow, Verdict
 from podwall.model.settings import Settings
+from podwall.policy.decision import Decision
 from podwall.policy.evaluate import evaluate
 from podwall.ruleset import dispatch
 from podwall.ruleset.compile import compile_node
-from podwall.ruleset.ir import Ruleset
+from podwall.ruleset.ir import LogKind, Ruleset
 from podwall.ruleset.journey import travel
 from podwall.ruleset.validate import validate
 from tests import strategies
@@ -58,6 +62,17 @@ def test_the_rules_give_every_flow_the_verdict_of_the_oracle(
         decision = evaluate(snapshot, flow, settings)
         journey = travel(snapshot, flow, ruleset_of)
         assert journey.verdict is decision.verdict, f"{decision}\n{journey}"
+        logs = {kind for stop in journey.stops for kind in stop.trace.logs}
+        assert logs == logs_of(decision, settings), f"{decision}\n{journey}"
+
+
+def logs_of(decision: Decision, settings: Settings) -> set[LogKind]:
+    """What a packet shall be logged for: ingress is not judged where egress denies."""
+    judged = [decision.egress, *([decision.ingress] if decision.egress.allowed else [])]
+    logs = {LogKind.AUDIT} if any(each.would_deny for each in judged) else set()
+    if decision.verdict is Verdict.DENIED and settings.log_denied:
+        logs.add(LogKind.DENY)
+    return logs
 
 
 @WITH_FIXTURE

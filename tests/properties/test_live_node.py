@@ -72,6 +72,7 @@ SETTINGS = st.builds(
     judge_node_egress=st.booleans(),
     close_unknown_pods=st.sampled_from((True, True, False)),
     cut_connections=st.booleans(),
+    log_denied=st.booleans(),
 )
 ANSWERS = 60
 """Flows that are judged after each step: aimed at the rules of before and of after."""
@@ -327,9 +328,17 @@ class LiveMachine(RuleBasedStateMachine):
         assert counts.members == sum(len(each.members) for each in sets)
         endpoints = resolve(self.before, NODE.name, self.refused).endpoints
         assert counts.pods == len(endpoints)
-        assert counts.isolated_pods == sum(1 for each in endpoints if each.ingress or each.egress)
-        tiers = [tier for each in policies_of(endpoints) for tier in each.tiers]
-        assert counts.policies == len({key for tier in tiers for key in tier.isolated_by})
+        isolated = [
+            endpoint
+            for endpoint in endpoints
+            if any(each.isolates for each in (endpoint.ingress, endpoint.egress) if each)
+        ]
+        assert counts.isolated_pods == len(isolated)
+        for audit, count in ((False, counts.policies), (True, counts.audited_policies)):
+            tiers = [tier for each in policies_of(endpoints) for tier in each.tiers]
+            keys = {key for tier in tiers if tier.audit is audit for key in tier.isolated_by}
+            assert count == len(keys)
+        assert counts.audited_policies == len(self.ruleset.audited)
 
 
 def kind_of(thing: ClusterObject) -> Kind:

@@ -21,6 +21,7 @@ from podwall.errors import CompileError
 from podwall.manifest.yaml_scalars import plain_scalar
 from podwall.model.decode import escaped
 from podwall.model.policy import (
+    MODE_ANNOTATION,
     AllPortsOf,
     AnyPeer,
     AnyPort,
@@ -81,7 +82,9 @@ def policy_data(policy: Policy) -> Data:
             what the decoder leaves of one that it does not understand (S10), or a peer in a
             namespace by name that is not the policy's own.
     """
-    metadata = {"name": policy.key.name, "namespace": policy.key.namespace}
+    metadata: Data = {"name": policy.key.name, "namespace": policy.key.namespace}
+    if policy.is_audited:
+        metadata["annotations"] = {MODE_ANNOTATION: policy.mode.value}
     spec: Data = {
         "podSelector": _selector_data(policy.subject),
         "policyTypes": [_TYPES[each] for each in Direction if each in policy.isolates],

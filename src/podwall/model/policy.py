@@ -152,12 +152,28 @@ class PolicyRule(msgspec.Struct, frozen=True, gc=False):
     ports: tuple[Port, ...]
 
 
+class Mode(enum.Enum):
+    """What becomes of a policy; the value is that of the annotation :data:`MODE_ANNOTATION`.
+
+    An audited policy isolates nothing and allows nothing: what it would deny if it were enforced is
+    told, and passes (S51).
+    """
+
+    ENFORCE = "enforce"
+    AUDIT = "audit"
+
+
+MODE_ANNOTATION = "podwall.dev/mode"
+"""The annotation of a NetworkPolicy that says its :class:`Mode`; without it, it is enforced."""
+
+
 class Policy(msgspec.Struct, frozen=True, gc=False):
     """A NetworkPolicy.
 
     It isolates the pods that ``subject`` selects in its own namespace, in the directions of
     ``isolates``, and its rules allow. Rules of a direction that is not isolated were dropped by the
     decoder (S7). ``problems`` holds what could not be understood, one sentence each, path first.
+    While it is audited by its ``mode`` it does neither.
     """
 
     key: PolicyKey
@@ -166,6 +182,12 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     ingress: tuple[PolicyRule, ...] = ()
     egress: tuple[PolicyRule, ...] = ()
     problems: tuple[str, ...] = ()
+    mode: Mode = Mode.ENFORCE
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether it is only told what it would do."""
+        return self.mode is Mode.AUDIT
 
     def rules(self, direction: Direction) -> tuple[PolicyRule, ...]:
         """The rules of one direction, in the order of the manifest."""

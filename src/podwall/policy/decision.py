@@ -77,6 +77,10 @@ class DirectionDecision(msgspec.Struct, frozen=True, kw_only=True):
             where an exemption goes before them.
         allowed_by: the first rule that allows the flow, in the order of policies and rules.
         refusals: for a flow that isolating policies do not allow, the reasons of each of them.
+        audited_by: the policies that would isolate the subject as well but are only audited,
+            sorted (S51).
+        audit: the same direction as if all of these were enforced too; ``None`` where there are
+            none, or where an exemption goes before all policies.
     """
 
     direction: Direction
@@ -86,13 +90,35 @@ class DirectionDecision(msgspec.Struct, frozen=True, kw_only=True):
     isolated_by: tuple[PolicyKey, ...] = ()
     allowed_by: RuleId | None = None
     refusals: tuple[PolicyRefusal, ...] = ()
+    audited_by: tuple[PolicyKey, ...] = ()
+    audit: DirectionDecision | None = None
 
     @property
     def allowed(self) -> bool:
         """Whether this direction has nothing against the flow."""
         return self.verdict is Verdict.ALLOWED
 
+    @property
+    def would_deny(self) -> bool:
+        """Whether the flow is allowed now and were denied if audited policies were enforced."""
+        return self.allowed and self.audit is not None and not self.audit.allowed
+
+    @property
+    def would_allow(self) -> bool:
+        """Whether the flow is denied now and were allowed if audited policies were enforced."""
+        return not self.allowed and self.audit is not None and self.audit.allowed
+
     def __str__(self) -> str:
+        audit = f"\n  {self._audit_text()}" if self.audited_by else ""
+        return f"{self._own_text()}{audit}"
+
+    def _audit_text(self) -> str:
+        audited = f"audited by {', '.join(map(str, self.audited_by))}"
+        if self.audit is None:
+            return audited
+        return f"{audited}; enforced as well: " + str(self.audit).replace("\n", "\n  ")
+
+    def _own_text(self) -> str:
         head = f"{self.direction.value}: {self.verdict.value}"
         if self.exemption is not None:
             return f"{head}, {self.exemption.value}"
@@ -119,6 +145,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def allowed(self) -> bool:
         """Whether both directions have nothing against the flow."""
         return self.verdict is Verdict.ALLOWED
+
+    @property
+    def would_deny(self) -> bool:
+        """Whether the flow is allowed now and were denied if audited policies were enforced."""
+        return self.allowed and any(each.would_deny for each in self.directions)
 
     @property
     def directions(self) -> tuple[DirectionDecision, DirectionDecision]:

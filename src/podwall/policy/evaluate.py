@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import msgspec
+
 from podwall.cluster.snapshot import Snapshot
 from podwall.model.flow import ConnState, Flow, Verdict
 from podwall.model.net import Address
-from podwall.model.objects import Node, Pod
+from podwall.model.objects import Node, Pod, PodKey
 from podwall.model.policy import (
     AllPortsOf,
     AnyPeer,
     AnyPort,
     Direction,
     IPBlock,
+    Mode,
     NamedPort,
     NumberedPorts,
     Peer,
@@ -70,20 +73,46 @@ def evaluate(snapshot: Snapshot, flow: Flow, settings: Settings = _DEFAULTS) -> 
 def judge(
     snapshot: Snapshot, flow: Flow, direction: Direction, settings: Settings = _DEFAULTS
 ) -> DirectionDecision:
-    """Judge one direction: exemptions first, then the isolating policies, which add up (S3)."""
-    subject = snapshot.owner(subject_address(flow, direction))
-    key = None if subject is None else subject.key
-    isolating = () if subject is None else isolating_policies(snapshot, subject, direction)
-    isolated_by = tuple(policy.key for policy in isolating)
+    """Judge one direction: exemptions first, then the isolating policies, which add up (S3).
 
+    Audited policies do not decide. What they would do, all of them together with those that
+    isolate, is said beside the verdict (S51).
+    """
+    subject = snapshot.owner(subject_address(flow, direction))
+    isolating = () if subject is None else isolating_policies(snapshot, subject, direction)
+    audited = () if subject is None else audited_policies(snapshot, subject, direction)
     exemption = find_exemption(snapshot, flow, direction, settings)
+    key = None if subject is None else subject.key
+    decision = _decide(snapshot, flow, direction, key, isolating, exemption)
+    if not audited:
+        return decision
+    together = tuple(sorted((*isolating, *audited), key=lambda policy: policy.key))
+    return msgspec.structs.replace(
+        decision,
+        audited_by=tuple(policy.key for policy in audited),
+        audit=None
+        if exemption is not None
+        else _decide(snapshot, flow, direction, key, together, None),
+    )
+
+
+def _decide(
+    snapshot: Snapshot,
+    flow: Flow,
+    direction: Direction,
+    subject: PodKey | None,
+    isolating: tuple[Policy, ...],
+    exemption: Exemption | None,
+) -> DirectionDecision:
+    """What ``isolating``, the policies that isolate the subject, say where nothing goes before."""
+    isolated_by = tuple(policy.key for policy in isolating)
     if exemption is None and not isolating:
         exemption = Exemption.NOT_ISOLATED
     if exemption is not None:
         return DirectionDecision(
             direction=direction,
             verdict=exemption.verdict,
-            subject=key,
+            subject=subject,
             exemption=exemption,
             isolated_by=isolated_by,
         )
@@ -97,7 +126,7 @@ def judge(
                 return DirectionDecision(
                     direction=direction,
                     verdict=Verdict.ALLOWED,
-                    subject=key,
+                    subject=subject,
                     isolated_by=isolated_by,
                     allowed_by=rule.id,
                 )
@@ -106,7 +135,7 @@ def judge(
     return DirectionDecision(
         direction=direction,
         verdict=Verdict.DENIED,
-        subject=key,
+        subject=subject,
         isolated_by=isolated_by,
         refusals=tuple(refusals),
     )
@@ -127,8 +156,26 @@ def isolating_policies(snapshot: Snapshot, pod: Pod, direction: Direction) -> tu
 
     A policy selects pods of its own namespace, and isolates in the directions of its policyTypes
     even if it allows nothing at all (S1, S4, S10, S12). Pods with hostNetwork are never selected
-    (S23).
+    (S23), and an audited policy isolates nothing (S51).
     """
+    return tuple(
+        policy
+        for policy in selecting_policies(snapshot, pod, direction)
+        if policy.mode is Mode.ENFORCE
+    )
+
+
+def audited_policies(snapshot: Snapshot, pod: Pod, direction: Direction) -> tuple[Policy, ...]:
+    """The policies that would isolate ``pod`` but are audited, sorted by key (S51)."""
+    return tuple(
+        policy
+        for policy in selecting_policies(snapshot, pod, direction)
+        if policy.mode is Mode.AUDIT
+    )
+
+
+def selecting_policies(snapshot: Snapshot, pod: Pod, direction: Direction) -> tuple[Policy, ...]:
+    """The policies that are about ``pod`` in ``direction``, whatever their mode, sorted by key."""
     if pod.host_network:
         return ()
     return tuple(

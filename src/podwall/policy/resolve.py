@@ -65,11 +65,16 @@ class AllowRule(msgspec.Struct, frozen=True):
     ports: Ports
 
 
-class Tier(msgspec.Struct, frozen=True):
-    """What one kind of policy says. Version 1 has one tier, which isolates and allows."""
+# Names of profiles come from this text: that of a tier as most are must not change.
+class Tier(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """What one kind of policy says. Version 1 has one tier, which isolates and allows.
+
+    In a tier of ``audit`` all policies are audited: what they would deny is told, and passes (S51).
+    """
 
     isolated_by: tuple[PolicyKey, ...]
     rules: tuple[AllowRule, ...]
+    audit: bool = False
 
 
 class EndpointPolicy(msgspec.Struct, frozen=True):
@@ -82,6 +87,11 @@ class EndpointPolicy(msgspec.Struct, frozen=True):
     def rules(self) -> tuple[AllowRule, ...]:
         """The rules of all tiers."""
         return tuple(rule for tier in self.tiers for rule in tier.rules)
+
+    @property
+    def isolates(self) -> bool:
+        """Whether it denies anything, and not only tells what audited policies would deny."""
+        return not all(tier.audit for tier in self.tiers)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -121,7 +131,8 @@ def resolve(
 ) -> ResolvedNode:
     """What the policies of ``snapshot`` mean for the pods of ``node``.
 
-    ``refused`` names policies that the kernel would not take: they isolate and allow nothing (S10).
+    ``refused`` names policies that the kernel would not take: they isolate and allow nothing
+    (S10). Audited ones among them do not even isolate (S51).
     """
     index = PodIndex(snapshot)
     local = [
@@ -184,8 +195,9 @@ def _endpoints(
 class EndpointMaker:
     """Says what policies mean for single pods; pods with the same policies share one value.
 
-    ``refused`` names policies that isolate and allow nothing (S10). Between two pods no policy may
-    change.
+    ``refused`` names policies that isolate and allow nothing (S10). Audited policies are only asked
+    where no other isolates: an isolated pod is not denied more if one more policy isolates it (S3,
+    S51). Between two pods no policy may change.
     """
 
     def __init__(self, refused: frozenset[PolicyKey]) -> None:
@@ -210,10 +222,14 @@ class EndpointMaker:
     def _policy(
         self, direction: Direction, selecting: Iterable[Policy], pod: Pod
     ) -> EndpointPolicy | None:
-        isolating = [policy for policy in selecting if direction in policy.isolates]
+        concerned = [policy for policy in selecting if direction in policy.isolates]
+        isolating = [policy for policy in concerned if not policy.is_audited]
+        audit = not isolating
+        if audit:
+            isolating = [each for each in concerned if each.key not in self._refused]
         if not isolating:
             return None
-        identity = _identity(direction, isolating, pod)
+        identity = _identity(direction, isolating, pod, audit)
         if identity not in self._shared:
             self._shared[identity] = _endpoint_policy(identity, isolating, self._refused)
         return self._shared[identity]
@@ -228,9 +244,12 @@ class _Identity(msgspec.Struct, frozen=True):
     direction: Direction
     policies: tuple[PolicyKey, ...]
     numbers: tuple[tuple[NamedPort, int | None], ...]
+    audit: bool
 
 
-def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> _Identity:
+def _identity(
+    direction: Direction, isolating: Iterable[Policy], pod: Pod, audit: bool
+) -> _Identity:
     names: set[NamedPort] = set()
     if direction is Direction.INGRESS:
         names = {
@@ -245,6 +264,7 @@ def _identity(direction: Direction, isolating: Iterable[Policy], pod: Pod) -> _I
         direction=direction,
         policies=tuple(policy.key for policy in isolating),
         numbers=tuple((port, number_of(pod, port)) for port in ordered),
+        audit=audit,
     )
 
 
@@ -269,7 +289,7 @@ def _endpoint_policy(
         if policy.key not in refused
         for rule in policy.rules(identity.direction)
     )
-    return EndpointPolicy(identity.direction, (Tier(identity.policies, rules),))
+    return EndpointPolicy(identity.direction, (Tier(identity.policies, rules, identity.audit),))
 
 
 def _allow_rule(rule: PolicyRule, numbers: Mapping[NamedPort, int | None]) -> AllowRule:

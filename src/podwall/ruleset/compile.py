@@ -34,7 +34,7 @@ from podwall.ruleset.ir import (
 from podwall.ruleset.logs import log_chain, logged_set
 from podwall.ruleset.names import Namer
 from podwall.ruleset.profile import PeerSet, Profile, ProfileCompiler
-from podwall.ruleset.roots import deny_chain, root_chains
+from podwall.ruleset.roots import audit_chain, deny_chain, root_chains
 
 ELSEWHERE = "a node, or a pod of another node"
 """What dispatch notes of an address that is known and not one of this node's pods."""
@@ -65,7 +65,14 @@ def compile_ruleset(node: ResolvedNode, settings: Settings = Settings()) -> Rule
         v4=_compile_family(Family.V4, node, settings, namer),
         v6=_compile_family(Family.V6, node, settings, namer),
         origins={comment: origins[comment] for comment in sorted(origins)},
+        audited=audited_policies(policies),
     )
+
+
+def audited_policies(policies: Iterable[EndpointPolicy]) -> tuple[PolicyKey, ...]:
+    """The policies that are audited for some pod, sorted."""
+    tiers = (tier for policy in policies for tier in policy.tiers if tier.audit)
+    return tuple(sorted({key for tier in tiers for key in tier.isolated_by}))
 
 
 def _compile_family(
@@ -79,11 +86,13 @@ def _compile_family(
     ]
     profiles = {policy: compiler.compile_profile(policy) for policy in policies_of(present)}
     guarded = guarded_cidrs(family, settings, node.pod_cidrs)
-    fixed = fixed_rules(family, settings)
+    fixed = [fixed_rules(family, settings)]
+    if not all(policy.isolates for policy in profiles):
+        fixed.append(audit_rules(family, settings))
     chains = {
         chain.name: chain
         for chain in (
-            *fixed.chains.values(),
+            *(chain for part in fixed for chain in part.chains.values()),
             *(profile.chain for profile in profiles.values()),
             *(
                 chain
@@ -93,12 +102,15 @@ def _compile_family(
         )
     }
     peer_sets = {each.ipset.name: each for profile in profiles.values() for each in profile.sets}
-    sets = [*fixed.sets.values(), *(_filled(each, node) for each in peer_sets.values())]
+    sets = [
+        *(ipset for part in fixed for ipset in part.sets.values()),
+        *(_filled(each, node) for each in peer_sets.values()),
+    ]
     return FamilyRules(
         family=family,
         sets={each.name: each for each in sorted(sets, key=lambda each: each.name)},
         chains={name: chains[name] for name in sorted(chains)},
-        hooks=fixed.hooks,
+        hooks=fixed[0].hooks,
     )
 
 
@@ -115,6 +127,17 @@ def fixed_rules(family: Family, settings: Settings) -> FamilyRules:
         sets={each.name: each for each in sets},
         chains={each.name: each for each in chains},
         hooks={hook: chain.name for hook, chain in roots.items()},
+    )
+
+
+def audit_rules(family: Family, settings: Settings) -> FamilyRules:
+    """What a family needs besides where audited policies are about some pod (S51)."""
+    logged = logged_set(family, LogKind.AUDIT)
+    log = log_chain(family, LogKind.AUDIT, settings.log_group)
+    return FamilyRules(
+        family=family,
+        sets={logged.name: logged},
+        chains={each.name: each for each in (audit_chain(family), log)},
     )
 
 

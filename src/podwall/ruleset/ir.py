@@ -17,7 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from podwall.model.net import Address, Cidr, Family, PortRange, Protocol
-from podwall.model.policy import RuleId
+from podwall.model.policy import PolicyKey, RuleId
 
 
 class SetType(enum.Enum):
@@ -234,6 +234,7 @@ class ChainRole(enum.Enum):
     DISPATCH = "dispatch"
     PROFILE = "profile"
     DENY = "deny"
+    AUDIT = "audit"
     LOG = "log"
 
 
@@ -272,12 +273,14 @@ class Ruleset(msgspec.Struct, frozen=True):
     """What a node's kernel shall hold.
 
     ``origins`` maps the comment of a rule to the policy rule that it came from, for explanations
-    and for telling whose rules the kernel refused.
+    and for telling whose rules the kernel refused. ``audited`` are the policies that are why the
+    chains and sets are there that tell what audited policies would deny, sorted.
     """
 
     v4: FamilyRules
     v6: FamilyRules
     origins: Mapping[str, RuleId] = {}
+    audited: tuple[PolicyKey, ...] = ()
 
     def family(self, family: Family) -> FamilyRules:
         """The half of one address family."""

@@ -40,9 +40,12 @@ _FLOW = (End.SRC, End.DST, End.DST)
 
 _TITLES = {
     LogKind.DENY: "tell that a packet is denied",
+    LogKind.AUDIT: "tell that audited policies would deny a packet",
 }
 _SET_TITLES = {
     LogKind.DENY: "denied flows that were logged: source address, destination port and address",
+    LogKind.AUDIT: "flows that audited policies would deny: source address, destination port and "
+    "address",
 }
 
 

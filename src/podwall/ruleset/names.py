@@ -10,8 +10,9 @@ Sets                                    Chains
 ``PW4-b-…``  address blocks             ``PW-ingress``, ``PW-egress``  dispatch, by direction
 ``PW4-n-…``  named ports                ``PW-in-…``, ``PW-eg-…``  dispatch, one block of addresses
 ``PW4-cut``  connections that were cut  ``PW-i-…``, ``PW-e-…``  a profile: what may pass
-``PW4-logged``  flows that were logged  ``PW-deny``  what nothing allowed
-``PW6-…``  likewise                     ``PW-log-deny``  tell of it
+``PW4-logged``  denied flows, told of   ``PW-deny``, ``PW-audit``  what nothing allowed
+``PW4-audited``  audited flows, told of ``PW-log-deny``, ``PW-log-audit``  tell of it
+``PW6-…``  likewise
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SET_LIMIT = 31
 
 CHAIN_PREFIX = "PW-"
 DENY_CHAIN = "PW-deny"
+AUDIT_CHAIN = "PW-audit"
 
 HASH_LENGTH = 13
 """Characters of base32 in a name: 65 bits, so a chance collision is out of reach. One on purpose is
@@ -45,7 +47,7 @@ _ROLE_LETTERS = {
     SetRole.NAMED_PORTS: "n",
 }
 _CUT = "cut"
-_LOGGED = {LogKind.DENY: "logged"}
+_LOGGED = {LogKind.DENY: "logged", LogKind.AUDIT: "audited"}
 _FIXED_ROLES = {_CUT: SetRole.CUT, **dict.fromkeys(_LOGGED.values(), SetRole.LOGGED)}
 _SET_NAME = re.compile(rf"PW[46]-(?:([pbn])-.+|({'|'.join(_FIXED_ROLES)}))\Z", re.ASCII)
 _UNSAFE = re.compile(r"[^a-z0-9.]+")

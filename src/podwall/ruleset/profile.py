@@ -3,7 +3,8 @@
 A rule of a policy becomes one kernel rule for each protocol (and for each fifteen port slots) and
 each kind of peer. Ports are tested before sets: comparing a port costs a tenth of looking up an
 address. A packet that some rule allows returns to the root chain, for the other direction to judge;
-what nothing allowed goes on to the deny chain.
+what nothing allowed goes on to the deny chain, or, of pods that only audited policies are about, to
+the audit chain.
 """
 
 from __future__ import annotations
@@ -70,12 +71,15 @@ class ProfileCompiler:
         self._sets = {}
         tier = policy.tiers[0]
         title = ", ".join(map(str, tier.isolated_by))
+        end, verb = (
+            (names.DENY_CHAIN, "isolated") if policy.isolates else (names.AUDIT_CHAIN, "audited")
+        )
         rules = [rule for each in tier.rules for rule in self._rules(each)]
         chain = Chain(
             name=self._namer.profile_name(policy.direction, tier.isolated_by[0].name, policy),
             role=ChainRole.PROFILE,
-            rules=(*rules, Rule(Goto(names.DENY_CHAIN))),
-            title=f"{policy.direction.value} of pods isolated by {title}",
+            rules=(*rules, Rule(Goto(end))),
+            title=f"{policy.direction.value} of pods {verb} by {title}",
         )
         return Profile(chain, tuple(self._sets.values()))
 

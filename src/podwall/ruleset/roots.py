@@ -118,12 +118,7 @@ def deny_chain(family: Family, settings: Settings) -> Chain:
 
     These exceptions stand last because they are rare: here they cost nothing to what is allowed.
     """
-    rules = [Rule(Return(), (MatchSelf(),), "a pod reaches its own address")]
-    if family is Family.V6:
-        rules += [
-            Rule(Return(), (MatchNeighbourDiscovery(each),), "neighbour discovery")
-            for each in NEIGHBOUR_DISCOVERY_TYPES
-        ]
+    rules = list(_exceptions(family))
     if settings.log_denied:
         rules.append(log_rule(family, LogKind.DENY))
     match settings.deny:
@@ -133,3 +128,24 @@ def deny_chain(family: Family, settings: Settings) -> Chain:
             rules.append(Rule(Reject(tcp_reset=True), (MatchProtocol(Protocol.TCP),)))
             rules.append(Rule(Reject()))
     return Chain(names.DENY_CHAIN, ChainRole.DENY, tuple(rules), title="no rule allowed it")
+
+
+def audit_chain(family: Family) -> Chain:
+    """Where packets come that audited policies would deny: they are told of, and go back (S51).
+
+    What :func:`deny_chain` would let go is not told of.
+    """
+    return Chain(
+        names.AUDIT_CHAIN,
+        ChainRole.AUDIT,
+        (*_exceptions(family), log_rule(family, LogKind.AUDIT)),
+        title="no rule of the audited policies allows it",
+    )
+
+
+def _exceptions(family: Family) -> Iterator[Rule]:
+    """What always passes, whatever policies say."""
+    yield Rule(Return(), (MatchSelf(),), "a pod reaches its own address")
+    if family is Family.V6:
+        for each in NEIGHBOUR_DISCOVERY_TYPES:
+            yield Rule(Return(), (MatchNeighbourDiscovery(each),), "neighbour discovery")

@@ -10,18 +10,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from podwall.model.decode import names
-from podwall.model.decode.fields import Data, expected_string, warn_unknown
+from podwall.model.decode.fields import Data, expected_string, mapping, warn_unknown
 from podwall.model.decode.meta import decode_name, decode_namespace_of, metadata
 from podwall.model.decode.problem import Decoded, Problems, Severity, describe, shown
 from podwall.model.decode.rules import decode_rules
 from podwall.model.decode.selectors import decode_selector
-from podwall.model.policy import Direction, Policy, PolicyKey
+from podwall.model.policy import MODE_ANNOTATION, Direction, Mode, Policy, PolicyKey
 from podwall.model.selector import EVERYTHING, Selector
 
 _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 _SPEC_FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
 _TYPES = {"Ingress": Direction.INGRESS, "Egress": Direction.EGRESS}
 _TYPE_RULE = "expected Ingress or Egress"
+_MODES = {each.value: each for each in Mode}
+_MODE_RULE = "so the policy is enforced; expected enforce or audit"
+_OUR_ANNOTATIONS = "podwall.dev/"
 
 
 class _Spec(NamedTuple):
@@ -53,6 +56,7 @@ def _decode(data: object, default_namespace: str, problems: Problems) -> Policy 
     if name is None or namespace is None:
         return None
     key = PolicyKey(namespace, name)
+    mode = _decode_mode(meta, problems)
     spec = _decode_spec(data, problems)
     subject = _decode_subject(spec, problems)
     isolates = _decode_types(spec, problems)
@@ -66,7 +70,28 @@ def _decode(data: object, default_namespace: str, problems: Problems) -> Policy 
         ingress=ingress if Direction.INGRESS in isolates else (),
         egress=egress if Direction.EGRESS in isolates else (),
         problems=tuple(str(each) for each in problems.finish() if each.severity is Severity.ERROR),
+        mode=mode,
     )
+
+
+def _decode_mode(meta: Data, problems: Problems) -> Mode:
+    """The mode that the policy's annotation says; what is no mode is enforced, and an error (S51).
+
+    Of the annotations, which can be large, nothing else is looked at and nothing is kept.
+    """
+    annotations = mapping(meta, "annotations", ("metadata",), problems)
+    for name in annotations:
+        if name != MODE_ANNOTATION and str(name).startswith(_OUR_ANNOTATIONS):
+            path = ("metadata", "annotations", str(name))
+            problems.warn(path, "unknown annotation, it is ignored", f"expected {MODE_ANNOTATION}")
+    found = annotations.get(MODE_ANNOTATION)
+    if found is None:
+        return Mode.ENFORCE
+    if isinstance(found, str) and found in _MODES:
+        return _MODES[found]
+    what = f"{shown(found)} is no mode" if isinstance(found, str) else describe(found)
+    problems.error(("metadata", "annotations", MODE_ANNOTATION), what, _MODE_RULE)
+    return Mode.ENFORCE
 
 
 def _decode_spec(data: Data, problems: Problems) -> _Spec:

@@ -36,12 +36,14 @@ class LiveCounts(msgspec.Struct, frozen=True):
     """What a node's ruleset is about, in numbers; both families together.
 
     ``pods`` are those of this node that have an address of their own, ``isolated_pods`` those among
-    them that some policy isolates, ``policies`` those that isolate some of them.
+    them that some policy isolates, ``policies`` those that isolate some of them, and
+    ``audited_policies`` those that would if they were enforced and nothing else isolates.
     """
 
     pods: int = 0
     isolated_pods: int = 0
     policies: int = 0
+    audited_policies: int = 0
     profiles: int = 0
     chains: int = 0
     rules: int = 0

@@ -7,15 +7,15 @@ now, and :meth:`LiveFamily.settle` takes it for told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from podwall.cluster.state import ClusterState
 from podwall.model.net import Family
 from podwall.model.policy import Direction
 from podwall.model.settings import Settings
-from podwall.policy.resolve import EndpointPolicy
-from podwall.ruleset.compile import fixed_rules
-from podwall.ruleset.ir import FamilyRules
+from podwall.policy.resolve import EndpointPolicy, Peers
+from podwall.ruleset.compile import audit_rules, fixed_rules
+from podwall.ruleset.ir import Chain, FamilyRules
 from podwall.ruleset.live.change import LiveCounts
 from podwall.ruleset.live.dispatch import LiveDispatch
 from podwall.ruleset.live.peers import PeerAddresses
@@ -23,7 +23,7 @@ from podwall.ruleset.live.pending import Pending
 from podwall.ruleset.live.profile import LiveProfile
 from podwall.ruleset.live.sets import LiveSets
 from podwall.ruleset.names import Namer
-from podwall.ruleset.profile import ProfileCompiler
+from podwall.ruleset.profile import PeerSet, ProfileCompiler
 
 
 class LiveFamily:
@@ -38,9 +38,11 @@ class LiveFamily:
         self._namer = Namer()
         self._compiler = ProfileCompiler(family, self._namer)
         self._fixed = fixed_rules(family, settings)
+        self._audit = audit_rules(family, settings)
         self._profiles: dict[EndpointPolicy, LiveProfile] = {}
-        self._fresh: dict[str, LiveProfile] = {}
-        self._gone: dict[str, LiveProfile] = {}
+        self._auditing: set[str] = set()
+        self._fresh: dict[str, Chain] = {}
+        self._gone: dict[str, Chain] = {}
         self._idle: dict[str, LiveProfile] = {}
         self._rules: FamilyRules | None = None
 
@@ -49,9 +51,13 @@ class LiveFamily:
         profile = self._profiles.get(policy)
         if profile is None:
             compiled = self._compiler.compile_profile(policy)
-            sets = tuple(self.sets.acquire(each, policy.direction) for each in compiled.sets)
+            wanted = [*compiled.sets, *self._audit_sets(policy)]
+            sets = tuple(self.sets.acquire(each, policy.direction) for each in wanted)
             profile = LiveProfile(policy, compiled.chain, sets)
-            self._profiles[policy] = self._fresh[profile.chain.name] = profile
+            self._profiles[policy] = profile
+            self._add(profile.chain)
+            if not policy.isolates:
+                self._begin_auditing(profile.chain.name)
         profile.users += 1
         return profile
 
@@ -71,9 +77,36 @@ class LiveFamily:
             for live in profile.sets:
                 if self.sets.release(live, profile.policy.direction):
                     self._namer.forget(live.name)
-            if self._fresh.pop(name, None) is None:
-                self._gone[name] = profile
+            self._remove(profile.chain)
+            if name in self._auditing:
+                self._end_auditing(name)
         self._idle = {}
+
+    def _audit_sets(self, policy: EndpointPolicy) -> Iterator[PeerSet]:
+        """The sets that a profile of audited policies needs besides its own."""
+        if not policy.isolates:
+            for ipset in self._audit.sets.values():
+                yield PeerSet(ipset, Peers())
+
+    def _begin_auditing(self, profile: str) -> None:
+        """The first profile of audited policies brings the chains that they lead to."""
+        if not self._auditing:
+            for chain in self._audit.chains.values():
+                self._add(chain)
+        self._auditing.add(profile)
+
+    def _end_auditing(self, profile: str) -> None:
+        self._auditing.remove(profile)
+        if not self._auditing:
+            for chain in self._audit.chains.values():
+                self._remove(chain)
+
+    def _add(self, chain: Chain) -> None:
+        self._fresh[chain.name] = chain
+
+    def _remove(self, chain: Chain) -> None:
+        if self._fresh.pop(chain.name, None) is None:
+            self._gone[chain.name] = chain
 
     @property
     def profiles(self) -> Iterator[LiveProfile]:
@@ -97,6 +130,7 @@ class LiveFamily:
         """The family in numbers, those of its pods left out."""
         chains = [
             *self._fixed.chains.values(),
+            *self._audit_chains().values(),
             *(each.chain for each in self.profiles),
             *(chain for half in self.dispatch.values() for chain in half.chains().values()),
         ]
@@ -119,6 +153,7 @@ class LiveFamily:
         }
         chains = {
             **self._fixed.chains,
+            **self._audit_chains(),
             **{each.chain.name: each.chain for each in self.profiles},
             **{
                 name: each
@@ -134,6 +169,10 @@ class LiveFamily:
         )
         self._rules = rules if self.is_quiet else None
         return rules
+
+    def _audit_chains(self) -> Mapping[str, Chain]:
+        audits = any(not each.policy.isolates for each in self.profiles)
+        return self._audit.chains if audits else {}
 
     def pending(self) -> Pending:
         """What the kernel was not told yet; only right after a :meth:`sweep`."""

@@ -19,8 +19,8 @@ from podwall.model.objects import PodKey
 from podwall.model.policy import Direction, PolicyKey
 from podwall.model.settings import Settings
 from podwall.policy.live import EndpointChange, LiveEndpoints
-from podwall.policy.resolve import Endpoint
-from podwall.ruleset.compile import ELSEWHERE, guarded_cidrs
+from podwall.policy.resolve import Endpoint, EndpointPolicy
+from podwall.ruleset.compile import ELSEWHERE, audited_policies, guarded_cidrs
 from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.live.change import LiveChange, LiveCounts
 from podwall.ruleset.live.family import LiveFamily
@@ -74,11 +74,13 @@ class LiveNode:
     def counts(self) -> LiveCounts:
         """The ruleset in numbers."""
         endpoints = tuple(self._endpoints)
-        isolating = {each for endpoint in endpoints for each in _policies_of(endpoint)}
+        isolating = {key for each in endpoints for tier in _isolating(each) for key in tier}
+        audited = audited_policies(_policies_of(endpoints))
         halves = [half.counts() for half in self._halves.values()]
         return LiveCounts(
             pods=len(endpoints),
-            isolated_pods=sum(1 for each in endpoints if each.ingress or each.egress),
+            isolated_pods=sum(1 for each in endpoints if any(_isolating(each))),
+            audited_policies=len(audited),
             policies=len(isolating),
             profiles=sum(each.profiles for each in halves),
             chains=sum(each.chains for each in halves),
@@ -255,11 +257,20 @@ class LiveNode:
             v4=self._halves[Family.V4].rules(),
             v6=self._halves[Family.V6].rules(),
             origins={comment: origins[comment] for comment in sorted(origins)},
+            audited=audited_policies(
+                profile.policy for half in self._halves.values() for profile in half.profiles
+            ),
         )
 
 
-def _policies_of(endpoint: Endpoint) -> Iterator[PolicyKey]:
-    """The policies that isolate an endpoint."""
-    for policy in (endpoint.ingress, endpoint.egress):
-        for tier in () if policy is None else policy.tiers:
-            yield from tier.isolated_by
+def _policies_of(endpoints: Iterable[Endpoint]) -> Iterator[EndpointPolicy]:
+    for endpoint in endpoints:
+        yield from filter(None, (endpoint.ingress, endpoint.egress))
+
+
+def _isolating(endpoint: Endpoint) -> Iterator[tuple[PolicyKey, ...]]:
+    """The policies that isolate an endpoint, by direction."""
+    for policy in _policies_of((endpoint,)):
+        for tier in policy.tiers:
+            if not tier.audit:
+                yield tier.isolated_by

@@ -15,7 +15,6 @@ from podwall.model.policy import Direction
 from podwall.ruleset.crossing import Crossing, address_of
 from podwall.ruleset.ir import Chain, Rule
 from podwall.ruleset.live.dispatch import LiveDispatch
-from podwall.ruleset.live.profile import LiveProfile
 from podwall.ruleset.live.sets import LiveSets
 from podwall.ruleset.plan import ChainStep
 from podwall.ruleset.planning import FamilyChange, SetChange
@@ -31,8 +30,8 @@ class Pending:
     def __init__(
         self,
         family: Family,
-        fresh: Mapping[str, LiveProfile],
-        gone: Mapping[str, LiveProfile],
+        fresh: Mapping[str, Chain],
+        gone: Mapping[str, Chain],
         sets: LiveSets,
         dispatch: Mapping[Direction, LiveDispatch],
     ) -> None:
@@ -41,8 +40,8 @@ class Pending:
         self._sets = sets
         self.is_guarded_anew = any(each.is_guarded_anew for each in dispatch.values())
         self._moved = {direction: each.moved() for direction, each in dispatch.items()}
-        self._new = {name: each.chain for name, each in fresh.items()}
-        self._old = {name: each.chain for name, each in gone.items()}
+        self._new = dict(fresh)
+        self._old = dict(gone)
         for each in dispatch.values():
             self._compare(each.told(), each.chains())
         self._changed = [
