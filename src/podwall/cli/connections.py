@@ -7,11 +7,13 @@ shows the last minutes, and looking again every few seconds misses next to nothi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,9 +22,11 @@ from podwall.cli.output import progress
 from podwall.dataplane.command import SystemRunner, check
 from podwall.dataplane.conntrack import SEEN
 from podwall.errors import InputError
-from podwall.lab import client
 from podwall.learn.observed import Collection, Observation, Sighting
 from podwall.learn.reading import read_connections, read_list
+
+if TYPE_CHECKING:
+    from podwall.lab.client import Lab
 
 _DURATION = re.compile(r"(\d{1,6})([smhd]?)\Z")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -90,9 +94,12 @@ def watched(args: argparse.Namespace, cluster: Cluster) -> Watched:
             collection.add(read_connections(_read(name), name, cluster.snapshot))
         return Watched(collection.observations(), ", ".join(args.connections))
     if args.lab is not None:
-        lab = client.find(args.lab)
-        nodes = lab.status().nodes
-        found = watch(lambda: _of_lab(lab, nodes), args.seconds)
+        # Who only reads files does not pay for the lab.
+        from podwall.lab import client  # noqa: PLC0415
+
+        with contextlib.closing(client.find(args.lab)) as lab:
+            nodes = lab.status().nodes
+            found = watch(lambda: _of_lab(lab, nodes), args.seconds)
         return Watched(found, f"lab {args.lab}", args.seconds)
     if args.live:
         return Watched(watch(_of_host, args.seconds), "this node", args.seconds)
@@ -118,7 +125,7 @@ def watch(
             sleep(min(_PAUSE, seconds - passed))
 
 
-def _of_lab(lab: client.Lab, nodes: Iterable[str]) -> Iterable[Sighting]:
+def _of_lab(lab: Lab, nodes: Iterable[str]) -> Iterable[Sighting]:
     for node in nodes:
         yield from read_list(lab.output_of(f"node/{node}", SEEN))
 

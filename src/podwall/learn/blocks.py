@@ -77,8 +77,9 @@ def cover(addresses: Iterable[Address], limit: int, kept: Kept) -> tuple[Block, 
     block that would be next has too many holes: what is ``kept`` out of it. No address may be both.
     """
     blocks: list[Block] = []
+    distinct = sorted(set(addresses))
     for family in Family:
-        own = sorted({each for each in addresses if each.family is family})
+        own = [each for each in distinct if each.family is family]
         blocks += _covered(own, limit, kept)
     return tuple(blocks)
 

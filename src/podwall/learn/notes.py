@@ -42,7 +42,9 @@ def _head(proposed: Proposed) -> Iterable[str]:
     if proposed.drafts:
         yield f"{unit.title}: {counted(proposed.connections, 'connection')} seen that need a rule."
     else:
-        yield f"{unit.title}: nothing was seen that needs a rule, so everything is closed."
+        closed = " and ".join(each.value for each in proposed.policy.isolates)
+        verb = "is" if len(proposed.policy.isolates) == 1 else "are"
+        yield f"{unit.title}: nothing was seen that needs a rule, so {closed} {verb} closed."
     if len(unit.workloads) > 1:
         yield "Labels do not tell these workloads apart, so they share a policy."
     if not unit.selector.requirements:
@@ -77,7 +79,8 @@ def _party_text(party: Party, snapshot: Snapshot) -> str:
     if len(block.seen) == 1 and block.others == 0:
         return _address_text(block.seen[0], snapshot)
     seen = counted(len(block.seen), "address", "addresses")
-    return f"{seen} in {block.cidr}, which holds {block.others} more"
+    rest = f"which holds {block.others:,} more" if block.others else "all of it"
+    return f"{seen} in {block.cidr}, {rest}"
 
 
 def _address_text(address: Address, snapshot: Snapshot) -> str:
