@@ -170,7 +170,7 @@ def test_nothing_that_a_hostile_cluster_says_gets_out_of_its_quotes() -> None:
 
 
 def test_the_cases_show_what_they_are_there_for() -> None:
-    assert len(CASES) == 13
+    assert len(CASES) == 14
     for case, file, shows in (
         ("overlapping-excepts", "ipset.restore", "nomatch"),
         ("everywhere", "ipset.restore", "8000::/1"),
@@ -179,6 +179,8 @@ def test_the_cases_show_what_they_are_there_for() -> None:
         ("named-ports-that-differ", "ipset.restore", "hash:ip,port"),
         ("dual-stack", "ip6tables.restore", "fd00:10:1::10"),
         ("forty-pods", "iptables.restore", "PW-in-"),
+        ("audit", "iptables.restore", "-g PW-audit"),
+        ("audit", "ip6tables.restore", "podwall audit"),
         ("log-denied", "iptables.restore", '--nflog-prefix "podwall deny" --nflog-group 77'),
         ("log-denied", "ipset.restore", "create PW6-logged hash:ip,port,ip"),
         ("reject", "ip6tables.restore", "tcp-reset"),

@@ -20,6 +20,7 @@ from podwall.model.policy import (
     AllPortsOf,
     AnyPort,
     Direction,
+    Mode,
     NamedPort,
     NumberedPorts,
     Policy,
@@ -61,7 +62,7 @@ def _without(policy: Policy, world: World, protocol: Protocol) -> tuple[Pod, ...
 
     Empty if the policy selects no pod now, and no policy of its namespace allows it to any.
     """
-    helpers = world.remember(_helpers, (policy.key.namespace, protocol))
+    helpers = world.remember(_helpers, (policy.key.namespace, protocol, policy.mode))
     if any(implies(policy.subject, each.subject) for each in helpers):
         return None
     subjects = world.subjects(policy)
@@ -74,13 +75,18 @@ def _without(policy: Policy, world: World, protocol: Protocol) -> tuple[Pod, ...
     return missing or None
 
 
-def _helpers(question: tuple[str, Protocol], world: World) -> tuple[Policy, ...]:
-    """The policies of a namespace that allow DNS by one protocol."""
-    namespace, protocol = question
+def _helpers(question: tuple[str, Protocol, Mode], world: World) -> tuple[Policy, ...]:
+    """The policies of a namespace that allow DNS by one protocol.
+
+    Audited policies are judged as if all of them were enforced (S51).
+    """
+    namespace, protocol, mode = question
     return tuple(
         each
         for each in world.policies(namespace)
-        if Direction.EGRESS in each.isolates and allows_dns(each, world, protocol)
+        if Direction.EGRESS in each.isolates
+        and mode in (each.mode, Mode.AUDIT)
+        and allows_dns(each, world, protocol)
     )
 
 

@@ -12,14 +12,16 @@ from podwall.model.policy import Direction, Policy
 def invalid(policy: Policy, world: World) -> Iterator[Note]:  # noqa: ARG001
     """A part of the policy could not be understood."""
     for problem in policy.problems:
-        path, message = _split(problem)
+        path, message = split_problem(problem)
+        if is_about_annotations(path):
+            continue  # unknown_mode says what follows from it
         yield Note(path, f"{message}. The policy isolates all the same, this part allows nothing.")
 
 
 def section_ignored(policy: Policy, world: World) -> Iterator[Note]:
     """There are rules for a direction that ``policyTypes`` does not list."""
     for remark in world.remarks.get(policy.key, ()):
-        path, message = _split(remark)
+        path, message = split_problem(remark)
         if _is_ignored_section(policy, path):
             yield Note(path, f"{message}.")
 
@@ -27,12 +29,17 @@ def section_ignored(policy: Policy, world: World) -> Iterator[Note]:
 def doubtful_field(policy: Policy, world: World) -> Iterator[Note]:
     """The decoder read something in a way that may not be meant."""
     for remark in world.remarks.get(policy.key, ()):
-        path, message = _split(remark)
+        path, message = split_problem(remark)
         if not _is_ignored_section(policy, path):
             yield Note(path, f"{message}{'' if message.endswith('?') else '.'}")
 
 
-def _split(problem: str) -> tuple[str, str]:
+def is_about_annotations(path: str) -> bool:
+    """Whether a path is one of the annotations, or what holds them."""
+    return path.startswith("metadata.annotations")
+
+
+def split_problem(problem: str) -> tuple[str, str]:
     """Path and sentence of a decoder's message; the path is empty where there is none."""
     path, colon, message = problem.partition(": ")
     if not colon or " " in path:

@@ -88,6 +88,9 @@ def policy_swallowed(policy: Policy, world: World) -> Iterator[Note]:
 
 
 def _swallows_policy(wide: Policy, narrow: Policy) -> bool:
+    # What is audited only adds nothing to what is enforced (S51).
+    if wide.is_audited and not narrow.is_audited:
+        return False
     if not (_covers(wide, narrow) and implies(narrow.subject, wide.subject)):
         return False
     if _covers(narrow, wide) and wide.subject == narrow.subject:

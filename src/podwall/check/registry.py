@@ -8,6 +8,7 @@ from podwall.check.blocks import BLOCK_CHECKS
 from podwall.check.dns import DNS_CHECKS
 from podwall.check.finding import Check, Finding
 from podwall.check.input import INPUT_CHECKS
+from podwall.check.modes import MODE_CHECKS
 from podwall.check.overlaps import OVERLAP_CHECKS
 from podwall.check.peers import PEER_CHECKS
 from podwall.check.ports import PORT_CHECKS
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *BLOCK_CHECKS,
     *OVERLAP_CHECKS,
     *DNS_CHECKS,
+    *MODE_CHECKS,
 )
 """Every check, in the order in which they are listed to users."""
 

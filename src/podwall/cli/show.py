@@ -14,7 +14,7 @@ from rich.text import Text
 from podwall.explain.explanation import Explanation, Grant, hook_story, judged_end
 from podwall.explain.grouping import Grid, group
 from podwall.explain.matrix import ReachMatrix
-from podwall.policy.decision import DirectionDecision
+from podwall.policy.decision import DirectionDecision, PolicyRefusal
 from podwall.ruleset.ir import (
     AddressPort,
     AddToSet,
@@ -95,17 +95,36 @@ def _show_direction(console: Console, direction: DirectionDecision, grant: Grant
         console.print(f"  allowed by {direction.allowed_by}")
         if grant is not None:
             console.print(f"    {grant.peer}; {grant.port}")
-    for refusal in direction.refusals:
+    _show_refusals(console, direction.refusals, "  ")
+    if direction.audited_by:
+        _show_audit(console, direction)
+
+
+def _show_audit(console: Console, direction: DirectionDecision) -> None:
+    """What policies that are only audited would make of it."""
+    console.print(f"  audited by {', '.join(map(str, direction.audited_by))}")
+    audit = direction.audit
+    if audit is None:
+        return
+    if direction.would_deny:
+        console.print(Text("  would be denied if it were enforced:", style="yellow"))
+        _show_refusals(console, audit.refusals, "    ")
+    elif audit.allowed_by is not None and audit.allowed_by.policy in direction.audited_by:
+        console.print(f"  would be allowed by {audit.allowed_by} if it were enforced")
+
+
+def _show_refusals(console: Console, refusals: Sequence[PolicyRefusal], margin: str) -> None:
+    for refusal in refusals:
         if not refusal.rules:
-            console.print(f"  {refusal}")
+            console.print("\n".join(f"{margin}{line}" for line in str(refusal).splitlines()))
         for rule in refusal.rules:
-            console.print(f"  {rule.rule} does not allow it:")
+            console.print(f"{margin}{rule.rule} does not allow it:")
             reasons = [*map(str, rule.peers), *map(str, rule.ports)]
             for reason in reasons or ["nothing in it could be understood (S10)"]:
-                console.print(f"    {reason}")
+                console.print(f"{margin}  {reason}")
         if refusal.rules and refusal.problems:
             for problem in refusal.problems:
-                console.print(f"  not understood: {problem}")
+                console.print(f"{margin}not understood: {problem}")
 
 
 def _show_stop(console: Console, explanation: Explanation, stop: StopTrace) -> None:
@@ -157,9 +176,9 @@ def _target(rule: Rule) -> str:
         case Reject():
             return "rejected"
         case Log(kind, group):
-            return f"logged ({kind.value}, NFLOG group {group})"
+            return f"told to who listens to NFLOG group {group}, as {kind.value}"
         case AddToSet(name):
-            return f"its flow is noted in {name}"
+            return f"its flow is noted in {name}, to be told of once"
 
 
 def _set_text(ipset: IPSet) -> str:

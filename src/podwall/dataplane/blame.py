@@ -4,11 +4,14 @@ One policy must never keep the others from being enforced (S10). Where the tool 
 rule's comment leads back to its policy. Where it names none (legacy iptables learns only at COMMIT
 what the kernel refuses), the rules of the batch are tried in a chain of their own that nothing
 leads to, in ever smaller halves, until the guilty ones stand alone.
+
+A kernel that cannot log takes none of the rules that audited policies share. Then these policies
+are not audited, and everything else is enforced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,7 +20,18 @@ from podwall.dataplane.iptables.parse import parse_rule
 from podwall.errors import BatchRefused
 from podwall.model.net import Family
 from podwall.model.policy import PolicyKey
-from podwall.ruleset.ir import Chain, ChainRole, Goto, Jump, MatchSet, Return, Rule, Ruleset
+from podwall.ruleset.ir import (
+    Chain,
+    ChainRole,
+    Goto,
+    Jump,
+    LogKind,
+    MatchSet,
+    Return,
+    Rule,
+    Ruleset,
+)
+from podwall.ruleset.names import AUDIT_CHAIN, DENY_CHAIN, log_chain
 from podwall.ruleset.plan import ChainStep, SetStep, Step
 
 PROBE_CHAIN = "PW-probe"
@@ -40,7 +54,26 @@ def find_culprits(
         suspects = [rule for chain in step.replace for rule in chain.rules]
         rules = refused_rules(dataplane, step.family, suspects)
     origins = (desired.origins.get(rule.comment) for rule in rules)
-    return frozenset(origin.policy for origin in origins if origin is not None)
+    culprits = frozenset(origin.policy for origin in origins if origin is not None)
+    if not culprits and not _audit_rules(desired).isdisjoint(rules):
+        return frozenset(desired.audited)
+    return culprits
+
+
+def _audit_rules(desired: Ruleset) -> frozenset[Rule]:
+    """The rules that are there for audited policies alone, and of no single one of them (S51)."""
+    auditing = _rules_in((AUDIT_CHAIN, log_chain(LogKind.AUDIT)), desired)
+    return auditing - _rules_in((DENY_CHAIN,), desired)
+
+
+def _rules_in(chains: Iterable[str], desired: Ruleset) -> frozenset[Rule]:
+    return frozenset(
+        rule
+        for family in desired.families
+        for name in chains
+        if name in family.chains
+        for rule in family.chains[name].rules
+    )
 
 
 def _refused_line(error: BatchRefused) -> str:

@@ -20,7 +20,7 @@ from podwall.model.policy import Direction, Peer, Port, RuleId
 from podwall.model.settings import Settings
 from podwall.policy.decision import Decision, DirectionDecision
 from podwall.policy.evaluate import evaluate, peer_address, refuse_peer, refuse_port
-from podwall.ruleset.ir import Hook, IPSet, MatchSet, Ruleset
+from podwall.ruleset.ir import Hook, IPSet, MatchSet, Ruleset, SetRole
 from podwall.ruleset.journey import Journey, StopTrace, travel
 from podwall.ruleset.simulate import TraceStep
 
@@ -66,12 +66,16 @@ class Explanation(msgspec.Struct, frozen=True):
         return next((each for each in self.grants if each.rule == decision.allowed_by), None)
 
     def sets_of(self, stop: StopTrace) -> tuple[tuple[IPSet, bool], ...]:
-        """The sets that were asked at one stop, in order, and whether each answered yes."""
+        """The sets that were asked at one stop, in order, and whether each answered yes.
+
+        Those of flows that were logged are left out: they decide nothing.
+        """
         rules = self.rulesets[stop.stop.node].family(self.decision.flow.src.family)
+        logged = {name for name, each in rules.sets.items() if each.role is SetRole.LOGGED}
         answers: dict[str, bool] = {}
         for step in stop.trace.steps:
             for match in step.rule.matches:
-                if isinstance(match, MatchSet):
+                if isinstance(match, MatchSet) and match.set not in logged:
                     answers[match.set] = (step.failed != match) != match.negated
                 if match == step.failed:
                     break
@@ -85,6 +89,7 @@ class Explanation(msgspec.Struct, frozen=True):
             "service": str(self.service),
             "family": f"ipv{self.decision.flow.src.family.value}",
             "verdict": self.decision.verdict.value,
+            "would_deny": self.decision.would_deny,
             "rules_agree": self.agrees,
             "decided_by": None if self.deciding is None else self.deciding.direction.value,
             "egress": self._direction_dict(self.decision.egress),
@@ -107,9 +112,10 @@ class Explanation(msgspec.Struct, frozen=True):
             "allowed_by": None if decision.allowed_by is None else str(decision.allowed_by),
             "peer": None if grant is None else str(grant.peer),
             "port": None if grant is None else str(grant.port),
-            "reasons": [
-                line for refusal in decision.refusals for line in str(refusal).splitlines()
-            ],
+            "reasons": _reasons(decision),
+            "audited_by": list(map(str, decision.audited_by)),
+            "would_deny": decision.would_deny,
+            "audit": None if decision.audit is None else _audit_dict(decision.audit),
         }
 
     def _stop_dict(self, stop: StopTrace) -> dict[str, object]:
@@ -206,6 +212,20 @@ def hook_story(hook: Hook, node: str) -> str:
             return f"arrives at node {node} itself"
         case Hook.OUTPUT:
             return f"starts on node {node} itself"
+
+
+def _reasons(decision: DirectionDecision) -> list[str]:
+    return [line for refusal in decision.refusals for line in str(refusal).splitlines()]
+
+
+def _audit_dict(audit: DirectionDecision) -> dict[str, object]:
+    """What a direction would be if audited policies were enforced."""
+    return {
+        "verdict": audit.verdict.value,
+        "isolated_by": list(map(str, audit.isolated_by)),
+        "allowed_by": None if audit.allowed_by is None else str(audit.allowed_by),
+        "reasons": _reasons(audit),
+    }
 
 
 def _addresses(end: End) -> str:

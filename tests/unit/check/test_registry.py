@@ -43,7 +43,7 @@ def test_every_check_has_a_name_a_clause_and_one_sentence() -> None:
     assert len({each.code for each in CHECKS}) == len(CHECKS)
     for each in CHECKS:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", each.code)
-        assert re.fullmatch(r"S([1-9]|[1-4][0-9]|50)", each.clause)
+        assert re.fullmatch(r"S([1-9]|[1-4][0-9]|5[01])", each.clause)
         assert each.explains.endswith(".")
 
 
