@@ -19,7 +19,7 @@ from podwall.learn.notes import counted, notes_of
 from podwall.learn.proposal import MOST_BLOCKS, Options, Proposal, Proposed, propose
 from podwall.learn.sift import Reason, Wanted
 from podwall.manifest.written import Data, policy_data, render_policy
-from podwall.model.policy import Direction
+from podwall.model.policy import Direction, Policy
 
 _DIRECTIONS = {
     "ingress": (Direction.INGRESS,),
@@ -55,6 +55,11 @@ def add_learn(parser: argparse.ArgumentParser) -> None:
         help="replace the policies that are there instead of adding to them",
     )
     group.add_argument(
+        "--audit",
+        action="store_true",
+        help="propose policies in audit mode: they deny nothing, and tell what they would deny",
+    )
+    group.add_argument(
         "--with-denied",
         action="store_true",
         help="also allow what the policies that are there deny",
@@ -87,9 +92,9 @@ def run(args: argparse.Namespace) -> Status:
     found = watched(args, cluster)
     proposal = propose(cluster.snapshot, found.observations, cluster.settings, _options(args))
     if args.output == "json":
-        print_json(_to_dict(proposal))
+        print_json(_to_dict(proposal, audit=args.audit))
     else:
-        sys.stdout.write(_to_yaml(proposal))
+        sys.stdout.write(_to_yaml(proposal, audit=args.audit))
         _report(proposal, live=args.live and not args.connections)
     return options.input_status(cluster)
 
@@ -110,14 +115,15 @@ def _number_of_blocks(text: str) -> int:
     return int(text)
 
 
-def _to_yaml(proposal: Proposal) -> str:
+def _to_yaml(proposal: Proposal, *, audit: bool) -> str:
     documents = [
-        render_policy(each.policy, notes_of(each, proposal.before)) for each in proposal.policies
+        render_policy(_policy(each, audit), notes_of(each, proposal.before))
+        for each in proposal.policies
     ]
     return "---\n".join(documents)
 
 
-def _to_dict(proposal: Proposal) -> Data:
+def _to_dict(proposal: Proposal, *, audit: bool) -> Data:
     reasons = _left_out(proposal)
     return {
         "policies": [
@@ -125,7 +131,7 @@ def _to_dict(proposal: Proposal) -> Data:
                 "workloads": [f"{each.unit.namespace}/{name}" for name in each.unit.workloads],
                 "connections": each.connections,
                 "comments": _comments(each, proposal),
-                "manifest": policy_data(each.policy),
+                "manifest": policy_data(_policy(each, audit)),
             }
             for each in proposal.policies
         ],
@@ -133,6 +139,10 @@ def _to_dict(proposal: Proposal) -> Data:
         "left_out": {reason.name.lower(): count for reason, count in reasons.items()},
         "unseen": [unit.title for unit in proposal.unseen],
     }
+
+
+def _policy(proposed: Proposed, audit: bool) -> Policy:
+    return proposed.audited() if audit else proposed.policy
 
 
 def _comments(proposed: Proposed, proposal: Proposal) -> Data:
@@ -165,7 +175,8 @@ def _report(proposal: Proposal, *, live: bool) -> None:
     if live and len(proposal.before.nodes) > 1:
         print_note("only this node's connections were seen; add the others' by --connections")
     rules = sum(len(drafts) for each in proposal.policies for drafts in each.drafts.values())
+    kept = counted(len(proposal.kept), "flow")
     print_note(
-        f"{counted(len(proposal.kept), 'flow')} that were seen and allowed stay allowed: "
-        f"{counted(len(proposal.policies), 'policy', 'policies')} with {counted(rules, 'rule')}"
+        f"proposed: {counted(len(proposal.policies), 'policy', 'policies')} with "
+        f"{counted(rules, 'rule')}; of what was seen, {kept} allowed before stay allowed"
     )

@@ -28,7 +28,7 @@ from podwall.learn.sift import Judged, LeftOut, Wanted, sift, without_policies
 from podwall.learn.units import Unit, unit_by_pod, units_of
 from podwall.model.net import PORT_PROTOCOLS, Address, Protocol, host_cidr
 from podwall.model.objects import NAME_LABEL, PodKey
-from podwall.model.policy import Direction, Policy, PolicyKey, PolicyRule, RuleId
+from podwall.model.policy import Direction, Mode, Policy, PolicyKey, PolicyRule, RuleId
 from podwall.model.settings import Settings
 from podwall.policy.evaluate import evaluate, isolating_policies, peer_address, subject_address
 
@@ -59,12 +59,19 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Proposed(msgspec.Struct, frozen=True):
-    """A policy, whom it is for, and what its rules were seen for, in the order of the rules."""
+    """A policy, whom it is for, and what its rules were seen for, in the order of the rules.
+
+    The policy is an enforced one; :meth:`audited` is how to begin with less risk.
+    """
 
     policy: Policy
     unit: Unit
     drafts: Mapping[Direction, tuple[Draft, ...]]
     connections: int
+
+    def audited(self) -> Policy:
+        """The same policy in audit mode."""
+        return msgspec.structs.replace(self.policy, mode=Mode.AUDIT)
 
 
 class Proposal(msgspec.Struct, frozen=True):
