@@ -24,6 +24,7 @@ from podwall.model.policy import (
     AnyPort,
     Direction,
     IPBlock,
+    Mode,
     NamedPort,
     NumberedPorts,
     Peer,
@@ -152,6 +153,7 @@ def policy(
     ingress: Iterable[Allow] | None = None,
     egress: Iterable[Allow] | None = None,
     problems: Iterable[str] = (),
+    mode: Mode = Mode.ENFORCE,
 ) -> Policy:
     """A policy that isolates in the directions that are given, an empty list included."""
     namespace_name, _, name = key.partition("/")
@@ -171,6 +173,7 @@ def policy(
         ingress=rules(Direction.INGRESS, ingress),
         egress=rules(Direction.EGRESS, egress),
         problems=tuple(problems),
+        mode=mode,
     )
 
 

@@ -16,6 +16,7 @@ from podwall.model.policy import (
     AnyPort,
     Direction,
     IPBlock,
+    Mode,
     NamedPort,
     NumberedPorts,
     Peer,
@@ -491,3 +492,46 @@ def test_the_number_of_problems_is_bounded_and_the_rest_is_counted() -> None:
     assert str(decoded.errors[-1]) == "99900 more errors, not shown"
     assert decoded.value is not None
     assert decoded.value.isolates == (INGRESS,)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_s51_the_mode_is_an_annotation(mode: Mode) -> None:
+    decoded = decode("podSelector: {}", annotations={"podwall.dev/mode": mode.value, "a": "b"})
+    assert decoded.value is not None
+    assert (decoded.value.mode, decoded.problems) == (mode, ())
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"podwall.dev/mode": None}, {"a": "audit"}])
+def test_s51_without_a_mode_a_policy_is_enforced(annotations: Any) -> None:
+    decoded = decode("podSelector: {}", annotations=annotations)
+    assert decoded.value is not None
+    assert (decoded.value.mode, decoded.problems) == (Mode.ENFORCE, ())
+
+
+@pytest.mark.parametrize("mode", ["Audit", "audit ", "", "off", True, 1, ["audit"]])
+def test_s51_a_mode_that_is_none_is_enforced_and_an_error_that_names_the_annotation(
+    mode: Any,
+) -> None:
+    decoded = decode("podSelector: {}", annotations={"podwall.dev/mode": mode})
+    assert decoded.value is not None
+    assert decoded.value.mode is Mode.ENFORCE
+    [problem] = decoded.errors
+    assert problem.path == ("metadata", "annotations", "podwall.dev/mode")
+    assert str(problem).endswith("so the policy is enforced; expected enforce or audit")
+    assert decoded.value.problems == (str(problem),)
+
+
+def test_s51_annotations_that_are_no_mapping_are_an_error_and_the_policy_is_enforced() -> None:
+    decoded = decode("podSelector: {}", annotations="podwall.dev/mode=audit")
+    assert decoded.value is not None
+    assert decoded.value.mode is Mode.ENFORCE
+    assert [each.path for each in decoded.errors] == [("metadata", "annotations")]
+
+
+def test_s51_an_annotation_that_looks_like_ours_is_warned_of() -> None:
+    decoded = decode("podSelector: {}", annotations={"podwall.dev/moed": "audit"})
+    assert decoded.value is not None
+    assert decoded.value.mode is Mode.ENFORCE
+    [problem] = decoded.problems
+    assert problem.severity is Severity.WARNING
+    assert "expected podwall.dev/mode" in str(problem)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from unittest import mock
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,16 +30,19 @@ from podwall.dataplane.kernel import open_kernels
 from podwall.dataplane.memory import MemoryKernel, memory_dataplane
 from podwall.errors import BatchRefused, LockTimeout
 from podwall.model.net import Family
+from podwall.model.policy import Mode as PolicyMode
 from podwall.model.policy import PolicyKey
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.diff import diff
 from podwall.ruleset.ir import Chain, ChainRole, Drop, Hook, Return, Rule, Ruleset
 from podwall.ruleset.plan import ChainStep, Observed, SetStep, UnreadableRule
 from tests import strategies
+from tests.builders import labels, policy
 from tests.unit.dataplane import strategies as own
 from tests.unit.dataplane.scenario import BAD, cluster
 
 V4, V6 = Family.V4, Family.V6
+AUDIT = PolicyMode.AUDIT
 
 
 class Killed(BaseException):
@@ -261,6 +265,23 @@ def test_s10_the_policy_that_the_kernel_refuses_is_isolated_and_the_rest_enforce
     assert holds(kernel, mode, compile_node(cluster(), "a", refused=frozenset({BAD})))
     assert "dev/bad" in caplog.text
     assert PROBE_CHAIN not in memory_dataplane(kernel, mode).observe().v4.chains
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_s51_a_kernel_that_cannot_log_audits_nothing_and_enforces_the_rest(mode: Mode) -> None:
+    kernel = MemoryKernel()
+    enforced = cluster()
+    quiet = policy("dev/quiet", labels({"app": "db"}), egress=[], mode=AUDIT)
+    audited = msgspec.structs.replace(enforced, policies={**enforced.policies, quiet.key: quiet})
+    for family in Family:
+        kernel.tables[mode, family].refuses = lambda spec: "NFLOG" in spec
+    report = enforce(
+        memory_dataplane(kernel, mode),
+        ruleset(audited),
+        lambda policies: compile_node(audited, "a", refused=policies),
+    )
+    assert [refusal.policies for refusal in report.refusals] == [(quiet.key,)]
+    assert holds(kernel, mode, ruleset(enforced))
 
 
 def test_s10_a_set_that_the_kernel_refuses_is_blamed_on_the_policies_that_need_it() -> None:

@@ -23,7 +23,7 @@ from podwall.model.decode import (
     decode_policy,
 )
 from podwall.model.objects import Pod
-from podwall.model.policy import PolicyKey
+from podwall.model.policy import MODE_ANNOTATION, Mode, Policy, PolicyKey
 
 Json = dict[str, Any]
 DECODERS = {
@@ -296,3 +296,32 @@ def test_a_line_without_end_is_given_up() -> None:
 def test_a_bookmark_without_a_place_to_go_on_from_is_none() -> None:
     with pytest.raises(ApiGarbled, match="no resourceVersion"):
         parse_bookmark(msgspec.Raw(b'{"metadata":{"resourceVersion":""}}'))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_s51_a_policys_mode_is_read_and_nothing_else_of_its_annotations_is_kept(mode: Mode) -> None:
+    large = {f"example.com/{number}": "x" * 1000 for number in range(100)}
+    policy = {
+        "metadata": {
+            "name": "a",
+            "namespace": "dev",
+            "resourceVersion": "7",
+            "annotations": {**large, MODE_ANNOTATION: mode.value},
+        },
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+    reading = read_object(Kind.POLICY, json.dumps(policy).encode())
+    assert isinstance(reading.value, Policy)
+    assert reading.value.mode is mode
+    assert reading.problems == ()
+    assert "example.com" not in repr(reading)
+    assert len(msgspec.msgpack.encode(reading.value)) < 200
+
+
+def test_s51_a_policy_that_is_no_json_is_enforced_whatever_its_annotation_says() -> None:
+    annotations = json.dumps({MODE_ANNOTATION: "audit"}).encode()
+    raw = b'{"metadata": {"name": "a", "namespace": "b", "annotations": %s}, "spec": "\xff"}'
+    reading = read_object(Kind.POLICY, raw % annotations)
+    assert isinstance(reading.value, Policy)
+    assert reading.value.mode is Mode.ENFORCE
+    assert reading.problems
