@@ -100,6 +100,20 @@ COMMANDS: tuple[Command, ...] = (
         ("podwall check examples/shop", "podwall check policies/ --fail-on error -o json"),
     ),
     Command(
+        "audit",
+        "podwall.cli.audit",
+        "run",
+        "add_audit",
+        "say which audited policies can be enforced, and what speaks against it",
+        (
+            "podwall audit examples/shop examples/audit",
+            "podwall audit examples/shop examples/audit "
+            "--connections examples/connections/shop.txt",
+            "podwall audit --live",
+            "podwall audit --lab --for 1m -o json",
+        ),
+    ),
+    Command(
         "learn",
         "podwall.cli.learn",
         "run",

@@ -83,7 +83,7 @@ def sift(
     kept: list[Judged] = []
     left_out: list[LeftOut] = []
     for each in observations:
-        reason = _strange(snapshot, each)
+        reason = why_unjudged(snapshot, each)
         if reason is None:
             decision = evaluate(snapshot, each.flow, settings)
             reason = _unwanted(each.flow, decision, wanted)
@@ -94,7 +94,7 @@ def sift(
     return Sifted(tuple(kept), tuple(left_out))
 
 
-def _strange(snapshot: Snapshot, observation: Observation) -> Reason | None:
+def why_unjudged(snapshot: Snapshot, observation: Observation) -> Reason | None:
     """Why no policy could be about an observation, whatever policies there are."""
     flow = observation.flow
     if not all(map(_is_forwarded, (flow.src, flow.dst))):

@@ -1,0 +1,191 @@
+"""Whether audited policies can be enforced, judged on connections that were seen.
+
+All audited policies of a pod are judged together, beside those that are enforced: that is what
+enforcing all of them would do (S51). So a connection that they would deny counts against each of
+them, and each is told apart only by the pods and the direction that it is about.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from podwall.cluster.snapshot import Snapshot
+from podwall.explain.ends import Service, end_at
+from podwall.learn.observed import Observation
+from podwall.learn.sift import why_unjudged
+from podwall.learn.units import workload_title
+from podwall.model.flow import Flow
+from podwall.model.net import PORT_PROTOCOLS, Protocol
+from podwall.model.objects import Pod, PodKey
+from podwall.model.policy import Direction, Policy, PolicyKey
+from podwall.model.settings import Settings
+from podwall.policy.evaluate import audited_policies, evaluate
+
+
+class Safety(enum.Enum):
+    """Whether enforcing an audited policy is safe; the value is how it is said."""
+
+    SAFE = "safe"
+    UNSAFE = "not safe"
+    UNKNOWN = "not known yet"
+
+
+class WouldDeny(msgspec.Struct, frozen=True):
+    """A connection between two workloads that would be denied.
+
+    ``first`` and ``last`` are seconds since the epoch, or ``None`` where the source tells no times.
+    ``example`` names two ends, for ``podwall explain``.
+    """
+
+    source: str
+    target: str
+    service: str
+    direction: Direction
+    count: int
+    example: tuple[str, str]
+    first: float | None = None
+    last: float | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is known of an audited policy.
+
+    Attributes:
+        policy: its key.
+        pods: the pods that it is about.
+        together: the other audited policies that it is judged with.
+        seen: how many connections were seen that it was asked about and would not deny.
+        denied: what it would deny, together with the others; the most frequent first.
+    """
+
+    policy: PolicyKey
+    pods: tuple[PodKey, ...] = ()
+    together: tuple[PolicyKey, ...] = ()
+    seen: int = 0
+    denied: tuple[WouldDeny, ...] = ()
+
+    @property
+    def safety(self) -> Safety:
+        """Not safe if anything would be denied, and not known as long as nothing was seen."""
+        if self.denied:
+            return Safety.UNSAFE
+        return Safety.SAFE if self.seen or not self.pods else Safety.UNKNOWN
+
+
+def audit(
+    snapshot: Snapshot,
+    observations: Iterable[Observation],
+    settings: Settings = Settings(),
+    told: Iterable[tuple[PolicyKey, WouldDeny]] = (),
+) -> tuple[Evidence, ...]:
+    """The evidence for each audited policy, by key.
+
+    ``told`` is what somebody else saw that they would deny, such as the agent's log.
+    """
+    evidence = {policy.key: _found(snapshot, policy) for policy in _audited(snapshot)}
+    seen = dict.fromkeys(evidence, 0)
+    denied: dict[PolicyKey, list[WouldDeny]] = {key: [] for key in evidence}
+    for each in observations:
+        # Who was never answered loses nothing when nobody may ask any more.
+        if why_unjudged(snapshot, each) is not None:
+            continue
+        decision = evaluate(snapshot, each.flow, settings)
+        for direction in decision.directions if decision.allowed else ():
+            for key in direction.audited_by if direction.audit is not None else ():
+                if direction.would_deny:
+                    denied[key].append(_named(snapshot, each, direction.direction))
+                else:
+                    seen[key] += each.count
+    for key, flow in told:
+        if key in denied:
+            denied[key].append(flow)
+    return tuple(
+        msgspec.structs.replace(each, seen=seen[key], denied=_summed(denied[key]))
+        for key, each in evidence.items()
+    )
+
+
+def _audited(snapshot: Snapshot) -> list[Policy]:
+    return [policy for policy in snapshot.policies.values() if policy.is_audited]
+
+
+def _found(snapshot: Snapshot, policy: Policy) -> Evidence:
+    """Whom a policy is about, and with which others it is judged."""
+    pods: set[PodKey] = set()
+    together: set[PolicyKey] = set()
+    for pod in snapshot.pods.values():
+        if pod.key.namespace != policy.key.namespace or pod.phase.terminated:
+            continue
+        for direction in policy.isolates:
+            keys = {each.key for each in audited_policies(snapshot, pod, direction)}
+            if policy.key in keys:
+                pods.add(pod.key)
+                together |= keys
+    return Evidence(policy.key, tuple(sorted(pods)), tuple(sorted(together - {policy.key})))
+
+
+def _named(snapshot: Snapshot, observation: Observation, direction: Direction) -> WouldDeny:
+    flow = observation.flow
+    source, target = (end_at(snapshot, each) for each in (flow.src, flow.dst))
+    return WouldDeny(
+        source=workload_of(snapshot, source.title),
+        target=workload_of(snapshot, target.title),
+        service=_service_text(flow),
+        direction=direction,
+        count=observation.count,
+        example=(source.title, target.title),
+    )
+
+
+def _service_text(flow: Flow) -> str:
+    if flow.protocol in PORT_PROTOCOLS:
+        return str(Service(Protocol(flow.protocol), flow.port))
+    if flow.protocol in (Protocol.ICMP, Protocol.ICMPV6):
+        return "icmp"
+    return f"protocol {flow.protocol}"
+
+
+def workload_of(snapshot: Snapshot, name: str) -> str:
+    """What the pod called ``name`` (``ns/name``) belongs to; any other name is itself."""
+    pod: Pod | None = snapshot.pods.get(PodKey(*name.split("/"))) if name.count("/") == 1 else None
+    return name if pod is None else f"{pod.key.namespace}/{workload_title(pod)}"
+
+
+def _summed(flows: Iterable[WouldDeny]) -> tuple[WouldDeny, ...]:
+    """Connections between the same workloads on the same port as one; the most frequent first."""
+    found: dict[tuple[object, ...], WouldDeny] = {}
+    for each in flows:
+        key = each.source, each.target, each.service, each.direction
+        known = found.get(key)
+        found[key] = each if known is None else _sum(known, each)
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda each: (-each.count, each.source, each.target, _service_order(each)),
+        )
+    )
+
+
+def _sum(one: WouldDeny, other: WouldDeny) -> WouldDeny:
+    times = [each for each in (one.first, other.first) if each is not None]
+    ends = [each for each in (one.last, other.last) if each is not None]
+    return msgspec.structs.replace(
+        one,
+        count=one.count + other.count,
+        example=min(one.example, other.example),
+        first=min(times, default=None),
+        last=max(ends, default=None),
+    )
+
+
+def _service_order(flow: WouldDeny) -> tuple[str, str, str]:
+    return flow.service.rpartition("/")[2], flow.service.zfill(9), flow.direction.value
+
+
+def unsafe_first(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """What needs work first, then what needs time, then what is done."""
+    order: Mapping[Safety, int] = {Safety.UNSAFE: 0, Safety.UNKNOWN: 1, Safety.SAFE: 2}
+    return tuple(sorted(evidence, key=lambda each: (order[each.safety], each.policy)))
