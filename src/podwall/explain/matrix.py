@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from podwall.cluster.snapshot import Snapshot
+from podwall.explain.classes import Classes
 from podwall.explain.ends import End
-from podwall.explain.reach import Reach, reach
-from podwall.model.net import Family
+from podwall.explain.reach import Reach
+from podwall.model.net import Address, Family
+from podwall.model.objects import PodKey
 from podwall.model.settings import Settings
 
 OWN_ADDRESS = "self"
@@ -99,37 +101,93 @@ def compute_matrix(
 ) -> ReachMatrix:
     """Ask the oracle about every pair of parties of which one at least is a pod.
 
-    ``progress`` is told how many of how many parties are done.
+    It is asked once for each pair of classes (:mod:`podwall.explain.classes`), so the cost grows
+    with what policies tell apart and not with the pods. ``progress`` is told how many of how many
+    parties are done.
     """
     families = tuple(
         family
         for family in Family
         if any(end.address(family) for party in parties for end in party.ends if end.pod)
     )
+    classes = Classes(snapshot, settings)
+    grouped = {family: [_Sorted(classes, each, family) for each in parties] for family in families}
     cells: list[ReachCell] = []
     for done, source in enumerate(parties, start=1):
-        for target in parties:
+        for index, target in enumerate(parties):
             for family in families:
-                cell = _cell(snapshot, source, target, family, settings)
-                if cell is not None:
-                    cells.append(cell)
+                reaches = _reaches(classes, grouped[family][done - 1], grouped[family][index])
+                if reaches is not None:
+                    cells.append(ReachCell(source.title, target.title, family, reaches))
         progress(done, len(parties))
     return ReachMatrix(tuple(parties), families, tuple(cells))
 
 
-def _cell(
-    snapshot: Snapshot, source: Party, target: Party, family: Family, settings: Settings
-) -> ReachCell | None:
-    pairs = list(_pairs(source, target, family))
-    if not pairs:
-        return None
-    reaches = dict.fromkeys(reach(snapshot, src, dst, settings) for src, dst in pairs if src != dst)
-    return ReachCell(source.title, target.title, family, tuple(reaches))
+class _Group(msgspec.Struct, frozen=True):
+    """The addresses of a party that answer alike, by what each of them is one with."""
+
+    is_pod: bool
+    addresses: dict[PodKey | Address, dict[Address, None]]
 
 
-def _pairs(source: Party, target: Party, family: Family) -> Iterator[tuple]:  # type: ignore[type-arg]
-    for one in source.ends:
-        for other in target.ends:
-            src, dst = one.address(family), other.address(family)
-            if src is not None and dst is not None and (one.pod or other.pod):
-                yield src, dst
+class _Sorted:
+    """The ends of a party by class, in the order in which they first appear.
+
+    On which node a pod is matters to nodes alone (S42), so there are two ways to sort:
+    ``placed`` by node as well, and ``alike``.
+    """
+
+    def __init__(self, classes: Classes, party: Party, family: Family) -> None:
+        placed: dict[object, _Group] = {}
+        alike: dict[object, _Group] = {}
+        self.has_node = False
+        for end in party.ends:
+            address = end.address(family)
+            if address is None:
+                continue
+            kind, is_pod = classes.of(address), end.pod is not None
+            self.has_node = self.has_node or bool(kind.nodes)
+            for groups, key in ((placed, kind), (alike, kind.number)):
+                group = groups.setdefault((key, is_pod), _Group(is_pod, {}))
+                group.addresses.setdefault(classes.identity(address), {})[address] = None
+        self.placed = tuple(placed.values())
+        self.alike = tuple(alike.values())
+
+
+def _reaches(classes: Classes, source: _Sorted, target: _Sorted) -> tuple[Reach, ...] | None:
+    """The distinct answers over all pairs; ``None`` where there is no pair to ask about."""
+    found: dict[Reach, None] = {}
+    asked = False
+    by_node = source.has_node or target.has_node
+    for mine in source.placed if by_node else source.alike:
+        for theirs in target.placed if by_node else target.alike:
+            if mine.is_pod or theirs.is_pod:
+                asked = True
+                for src, dst in _representatives(mine, theirs):
+                    found[classes.reach(src, dst)] = None
+    return tuple(found) if asked else None
+
+
+def _representatives(source: _Group, target: _Group) -> Iterator[tuple[Address, Address]]:
+    """Pairs of two groups that stand for all: one of two different pods, and each pod with itself.
+
+    A pair of equal addresses is none: it says nothing about policies.
+    """
+    apart = next(
+        (
+            (src, dst)
+            for one, mine in source.addresses.items()
+            for other, theirs in target.addresses.items()
+            if one != other
+            for src in mine
+            for dst in theirs
+        ),
+        None,
+    )
+    if apart is not None:
+        yield apart
+    for one in source.addresses.keys() & target.addresses.keys():
+        for src in source.addresses[one]:
+            for dst in target.addresses[one]:
+                if src != dst:
+                    yield src, dst

@@ -1,13 +1,14 @@
 """Which ports of one end another can reach: the cells of the computed matrix.
 
 Ports that no policy tells apart behave alike, so it is enough to ask the oracle once for each
-stretch between the port numbers that the policies of the two ends mention.
+stretch between the port numbers that the policies of the two ends mention. Reaches are sets: what
+both directions let through is :func:`both`, what one has and another has not is :func:`minus`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -23,7 +24,12 @@ from podwall.model.net import (
 )
 from podwall.model.policy import Direction, NamedPort, NumberedPorts
 from podwall.model.settings import Settings
-from podwall.policy.evaluate import evaluate, isolating_policies
+from podwall.model.spans import merged, without
+from podwall.policy.evaluate import (
+    evaluate,
+    isolating_policies,
+    judge,
+)
 
 _LAST_PORT = 65535
 
@@ -80,32 +86,103 @@ def _ports_text(protocol: Protocol, ranges: tuple[PortRange, ...]) -> str:
     return f"{text}/{name}"
 
 
+EVERYTHING = Reach(tuple((each, (PortRange(1, _LAST_PORT),)) for each in PORT_PROTOCOLS), True)
+"""All ports of all protocols, and ICMP."""
+
+NOTHING = Reach(tuple((each, ()) for each in PORT_PROTOCOLS), False)
+"""No port of any protocol, and no ICMP."""
+
+
+def both(one: Reach, other: Reach) -> Reach:
+    """What ``one`` and ``other`` let through."""
+    return minus(one, minus(EVERYTHING, other))
+
+
+def either(reaches: Iterable[Reach]) -> Reach:
+    """What any of ``reaches`` lets through."""
+    everyone = tuple(reaches)
+    ports = tuple(
+        (protocol, merge_ports(each for reach in everyone for each in reach.ports[index][1]))
+        for index, protocol in enumerate(PORT_PROTOCOLS)
+    )
+    return Reach(ports, any(each.icmp for each in everyone))
+
+
+def minus(one: Reach, other: Reach) -> Reach:
+    """What ``one`` lets through and ``other`` does not."""
+    ports = tuple(
+        (protocol, _without(mine, theirs))
+        for (protocol, mine), (_, theirs) in zip(one.ports, other.ports, strict=True)
+    )
+    return Reach(ports, one.icmp and not other.icmp)
+
+
+def _without(mine: tuple[PortRange, ...], theirs: tuple[PortRange, ...]) -> tuple[PortRange, ...]:
+    if not mine or not theirs:
+        return mine
+    holes = merged((each.first, each.last) for each in theirs)
+    spans = without(((each.first, each.last) for each in mine), holes)
+    return tuple(PortRange(first, last) for first, last in spans)
+
+
 def reach(snapshot: Snapshot, src: Address, dst: Address, settings: Settings = Settings()) -> Reach:
     """What ``src`` can reach of ``dst``; both are of one family."""
 
-    def allowed(protocol: int, port: int | None) -> bool:
-        return evaluate(snapshot, Flow(src, dst, protocol, port), settings).allowed
+    def allowed(flow: Flow) -> bool:
+        return evaluate(snapshot, flow, settings).allowed
 
+    return _ask(snapshot, src, dst, tuple(Direction), allowed)
+
+
+def passage(
+    snapshot: Snapshot,
+    src: Address,
+    dst: Address,
+    direction: Direction,
+    settings: Settings = Settings(),
+) -> Reach:
+    """What one direction lets through from ``src`` to ``dst``, whatever the other one says."""
+
+    def allowed(flow: Flow) -> bool:
+        return judge(snapshot, flow, direction, settings).allowed
+
+    return _ask(snapshot, src, dst, (direction,), allowed)
+
+
+def _ask(
+    snapshot: Snapshot,
+    src: Address,
+    dst: Address,
+    directions: tuple[Direction, ...],
+    allowed: Callable[[Flow], bool],
+) -> Reach:
+    """Ask once for each stretch of ports that the policies of these directions tell apart."""
     icmp = Protocol.ICMP if src.family is Family.V4 else Protocol.ICMPV6
     ports = tuple(
         (
             protocol,
             merge_ports(
                 stretch
-                for stretch in _stretches(_edges(snapshot, src, dst, protocol))
-                if allowed(protocol, stretch.first)
+                for stretch in _stretches(_edges(snapshot, src, dst, directions, protocol))
+                if allowed(Flow(src, dst, protocol, stretch.first))
             ),
         )
         for protocol in PORT_PROTOCOLS
     )
-    return Reach(ports, allowed(icmp, None))
+    return Reach(ports, allowed(Flow(src, dst, icmp, None)))
 
 
-def _edges(snapshot: Snapshot, src: Address, dst: Address, protocol: Protocol) -> set[int]:
+def _edges(
+    snapshot: Snapshot,
+    src: Address,
+    dst: Address,
+    directions: tuple[Direction, ...],
+    protocol: Protocol,
+) -> set[int]:
     """Ports at which the verdict may change: where a range of some policy begins or has ended."""
     edges = {1}
-    for direction, address in ((Direction.EGRESS, src), (Direction.INGRESS, dst)):
-        pod = snapshot.owner(address)
+    for direction in directions:
+        pod = snapshot.owner(src if direction is Direction.EGRESS else dst)
         if pod is None:
             continue
         for policy in isolating_policies(snapshot, pod, direction):
