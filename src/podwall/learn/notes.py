@@ -40,7 +40,9 @@ def notes_of(proposed: Proposed, snapshot: Snapshot) -> Notes:
 def _head(proposed: Proposed) -> Iterable[str]:
     unit = proposed.unit
     if proposed.drafts:
-        yield f"{unit.title}: {counted(proposed.connections, 'connection')} seen that need a rule."
+        were = "was" if proposed.connections == 1 else "were"
+        count = counted(proposed.connections, "connection")
+        yield f"{unit.title}: for {count} that {were} seen."
     else:
         closed = " and ".join(each.value for each in proposed.policy.isolates)
         verb = "is" if len(proposed.policy.isolates) == 1 else "are"

@@ -112,7 +112,7 @@ def propose(
     base = without_policies(snapshot, scope, options.directions) if options.fresh else snapshot
     sifted = sift(snapshot, base, observations, settings, options.wanted)
     units = [unit for unit in units_of(snapshot) if unit.namespace in scope]
-    seen = _Seen(snapshot, sifted.kept)
+    seen = _Seen(snapshot, sifted.kept, options.directions)
     names = _Names(base.policies)
     writer = _Writer(snapshot, base, options, seen, names)
     policies = tuple(filter(None, map(writer.write, units)))
@@ -125,11 +125,15 @@ def propose(
 class _Seen:
     """What was seen, by who it is about."""
 
-    def __init__(self, snapshot: Snapshot, kept: Iterable[Judged]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, kept: Iterable[Judged], directions: Collection[Direction]
+    ) -> None:
         self._snapshot = snapshot
+        self._directions = directions
         self._unit_by_pod = unit_by_pod(units_of(snapshot))
         self.units: set[Unit] = set()
         self.unnamed: set[Address] = set()
+        self._connections: dict[Unit, int] = {}
         self._needs: dict[tuple[Unit, Direction], dict[tuple[Far, Service | None], int]] = {}
         for each in kept:
             self._add(each)
@@ -138,14 +142,22 @@ class _Seen:
         """How often ``unit`` was seen with which peers, as far as no policy allows it."""
         return self._needs.get((unit, direction), {})
 
+    def connections(self, unit: Unit) -> int:
+        """How many connections of ``unit`` were seen that need a rule, each once."""
+        return self._connections.get(unit, 0)
+
     def _add(self, judged: Judged) -> None:
         flow = judged.observation.flow
+        needs = [each for each in judged.needs if each in self._directions]
+        for unit in {self._unit(subject_address(flow, each)) for each in needs}:
+            if unit is not None:
+                self._connections[unit] = self.connections(unit) + judged.observation.count
         for direction in judged.seen:
             unit = self._unit(subject_address(flow, direction))
             if unit is None:
                 continue
             self.units.add(unit)
-            if direction in judged.needs:
+            if direction in needs:
                 far = self._far(peer_address(flow, direction), unit)
                 counts = self._needs.setdefault((unit, direction), {})
                 key = far, service_of(judged.observation)
@@ -213,8 +225,7 @@ class _Writer:
             ingress=rules.get(Direction.INGRESS, ()),
             egress=rules.get(Direction.EGRESS, ()),
         )
-        connections = sum(sum(needs[each].values()) for each in isolates)
-        return Proposed(policy, unit, drafts, connections)
+        return Proposed(policy, unit, drafts, self._seen.connections(unit))
 
     def _isolates(self, unit: Unit, direction: Direction, needs: Counts | None) -> bool:
         if needs is None:
