@@ -23,6 +23,9 @@ LOCK_NAME = "agent.lock"
 KERNEL_LOCK_NAME = "kernel.lock"
 """Held for each write by an agent that programs another network namespace than the host's."""
 
+LEDGER_NAME = "audit.json"
+"""What audited policies would have denied, see :mod:`podwall.agent.denied.auditing`."""
+
 _ATTEMPTS = 20
 _PAUSE = 0.05
 
@@ -101,7 +104,7 @@ def remove_state(directory: Path) -> None:
 
     Only for when no agent runs.
     """
-    for name in (LOCK_NAME, KERNEL_LOCK_NAME, SOCKET_NAME):
+    for name in (LOCK_NAME, KERNEL_LOCK_NAME, SOCKET_NAME, LEDGER_NAME, f"{LEDGER_NAME}.new"):
         with contextlib.suppress(OSError):
             (directory / name).unlink()
     with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
@@ -24,14 +25,22 @@ from podwall.agent.control import asking, telling
 from podwall.agent.control.answers import LiveAnswer
 from podwall.agent.control.server import ControlServer, Stream
 from podwall.agent.control.words import (
+    AskAudit,
     AskCluster,
     AskDiff,
+    AskDrops,
     AskExplain,
+    AskPairs,
     AskStatus,
     Request,
     socket_path,
 )
-from podwall.agent.lock import KERNEL_LOCK_NAME, agent_lock, make_state_dir
+from podwall.agent.denied.asking import find_audited
+from podwall.agent.denied.auditing import AuditLedger
+from podwall.agent.denied.record import Record
+from podwall.agent.denied.service import Denials
+from podwall.agent.denied.telling import News
+from podwall.agent.lock import KERNEL_LOCK_NAME, LEDGER_NAME, agent_lock, make_state_dir
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
 from podwall.agent.report.events import PolicyEvents
 from podwall.agent.report.health import Health, Pulse, stuck_after
@@ -40,7 +49,7 @@ from podwall.agent.report.metrics import Metrics
 from podwall.agent.report.reporter import CountingFeed, Reporter
 from podwall.agent.report.watchlog import WatchLog
 from podwall.agent.report.web import Web
-from podwall.agent.status import ObjectProblem
+from podwall.agent.status import DeniedStatus, ObjectProblem
 from podwall.agent.watch.client import ApiClient
 from podwall.agent.watch.credentials import Access, load_access
 from podwall.agent.watch.ownranges import OwnRanges
@@ -125,6 +134,10 @@ class Agent:
         self._health = Health(
             config.node_name, self._reconciler, self._reflectors, config.unready_after
         )
+        self._record = Record(AuditLedger(Path(config.state_dir) / LEDGER_NAME, time.time))
+        self._news = News(self._loop)
+        self._health.denied = lambda: DeniedStatus(config.log_denied, config.log_group)
+        self._denials = Denials(config.node_name, self._record, self._news, self._health.denied)
         self._metrics.follow(self._health.status)
         self._pulse = Pulse(
             self._reconciler.ask, self._reconciler.ended, stuck_after(config.lock_wait)
@@ -203,6 +216,13 @@ class Agent:
                 waiting = self._reconciler.waiting()
                 head = msgspec.structs.replace(gathered.head, waiting=waiting)
                 return Stream(head, telling.tell(gathered))
+            case AskDrops():
+                return self._denials.drops(request)
+            case AskPairs():
+                return self._denials.pairs()
+            case AskAudit():
+                audited = await asyncio.wrap_future(self._reconciler.ask(find_audited))
+                return self._denials.audit(audited)
             case _:
                 assert_never(request)
 

@@ -63,7 +63,10 @@ class ObjectProblem(msgspec.Struct, frozen=True):
 
 
 class Enforced(msgspec.Struct, frozen=True):
-    """What this node's kernel shall hold, in numbers; both families together."""
+    """What this node's kernel shall hold, in numbers; both families together.
+
+    ``audited_policies`` are those that would isolate a pod here if they were enforced.
+    """
 
     pods: int = 0
     isolated_pods: int = 0
@@ -73,6 +76,7 @@ class Enforced(msgspec.Struct, frozen=True):
     rules: int = 0
     sets: int = 0
     members: int = 0
+    audited_policies: int = 0
 
 
 class KernelStatus(msgspec.Struct, frozen=True):
@@ -93,6 +97,29 @@ class KernelStatus(msgspec.Struct, frozen=True):
     cut_error: str = ""
     last_check: float = 0.0
     last_apply: Applied | None = None
+
+
+class DeniedStatus(msgspec.Struct, frozen=True):
+    """The log of denied packets, which the kernel keeps and this agent reads.
+
+    ``logging`` is whether denied packets are logged (``log-denied``); what audited policies would
+    deny is logged in any case. ``wanted`` is whether there is anything to read, ``reading`` whether
+    it is read; if it is wanted and not read, ``error`` says why. ``since`` is when ``reading`` last
+    changed. ``denied`` and ``audited`` count flows since the start: one that goes on counts once in
+    some seconds. ``lost`` times the kernel had to throw packets away before they were read, and
+    ``unnamed`` packets were too many to be named.
+    """
+
+    logging: bool = False
+    group: int = 0
+    wanted: bool = False
+    reading: bool = False
+    error: str = ""
+    since: float = 0.0
+    denied: int = 0
+    audited: int = 0
+    lost: int = 0
+    unnamed: int = 0
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
@@ -116,3 +143,4 @@ class AgentStatus(msgspec.Struct, frozen=True):
     waiting: int = 0
     objects: dict[str, int] = {}
     listening: tuple[str, ...] = ()
+    denied: DeniedStatus = DeniedStatus()

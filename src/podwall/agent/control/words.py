@@ -53,7 +53,28 @@ class AskCluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="ask"):
     known: str = ""
 
 
-Request: TypeAlias = AskStatus | AskDiff | AskExplain | AskCluster
+class AskDrops(msgspec.Struct, frozen=True, tag="drops", tag_field="ask"):
+    """Tell denied packets.
+
+    The result is a :class:`~podwall.agent.control.answers.DropsHead`; lines follow it, each a
+    :class:`~podwall.agent.control.answers.DropLine`: first what is kept of the past, from ``since``
+    on, in seconds since the epoch (``None`` is all of it, or none of it with ``follow``), then with
+    ``follow`` what happens.
+    """
+
+    follow: bool = False
+    since: float | None = None
+
+
+class AskPairs(msgspec.Struct, frozen=True, tag="pairs", tag_field="ask"):
+    """How often were which packets denied? A :class:`~podwall.agent.control.answers.DropPairs`."""
+
+
+class AskAudit(msgspec.Struct, frozen=True, tag="audit", tag_field="ask"):
+    """What would audited policies deny? A :class:`~podwall.agent.control.answers.AuditReport`."""
+
+
+Request: TypeAlias = AskStatus | AskDiff | AskExplain | AskCluster | AskDrops | AskPairs | AskAudit
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

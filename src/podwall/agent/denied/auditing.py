@@ -22,8 +22,6 @@ from podwall.model.policy import Policy, PolicyKey
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "audit.json"
-
 MOST = 2000
 """So many flows are kept, on disk and in memory."""
 
@@ -157,7 +155,7 @@ def _digest(policy: Policy) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Replace the file as a whole: a reader finds the old one or the new, also after a crash."""
-    new = path.with_suffix(".new")
+    new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(new, flags, 0o600), "wb") as file:

@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import hashlib
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
-
-import msgspec
 
 from podwall.agent.bucket import TokenBucket
 from podwall.agent.reconcile.words import few, plain
+from podwall.agent.report.writing import (
+    LONGEST_MESSAGE,
+    EventApi,
+    EventWriter,
+    Said,
+    Written,
+)
 from podwall.agent.status import ObjectProblem
 from podwall.cluster.events import ObjectKey
-from podwall.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound
 from podwall.model.objects import PodKey
 from podwall.model.policy import PolicyKey
 
-log = logging.getLogger(__name__)
-
-COMPONENT = "podwall"
 NOT_ENFORCED = "NotEnforcedAsWritten"
 ENFORCED = "EnforcedAsWritten"
 
@@ -52,28 +49,10 @@ JITTER = 2.0
 MOST = 500
 """So many policies in error are followed; the status lists them all."""
 
-_LONGEST_NAME = 200
 _LONGEST_NAMES = 300
-_LONGEST_MESSAGE = 1024  # as the API takes it
 
 Isolated = Callable[[Sequence[PolicyKey]], Awaitable[Mapping[PolicyKey, tuple[PodKey, ...]] | None]]
 """The pods of this node that policies select; ``None`` while nobody can tell."""
-
-
-class EventApi(Protocol):
-    """What is needed of :class:`~podwall.agent.watch.client.ApiClient`."""
-
-    async def create(self, path: str, thing: object) -> bytes: ...  # noqa: D102
-    async def patch(self, path: str, patch: object) -> bytes: ...  # noqa: D102
-
-
-class _Written(msgspec.Struct, frozen=True):
-    """An Event of ours: its name and message, how often it was written, and when last."""
-
-    name: str
-    message: str
-    count: int
-    at: float
 
 
 class PolicyEvents:
@@ -96,19 +75,17 @@ class PolicyEvents:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._api = api
+        self._writer = EventWriter(api, node, count, wall)
         self._node = node
         self._isolated = isolated
-        self._count = count
         self._wall = wall
         self._sleep = sleep
         self._chance = chance
         self._texts: dict[PolicyKey, str] = {}
-        self._written: dict[PolicyKey, _Written] = {}
+        self._written: dict[PolicyKey, Written] = {}
         self._last: dict[PolicyKey, float] = {}
         self._bucket = TokenBucket(RATE, BURST, wall)
         self._changed = asyncio.Event()
-        self._forbidden = False
         self._blind = False
 
     def note(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
@@ -157,14 +134,14 @@ class PolicyEvents:
     async def _complain(self, key: PolicyKey, message: str) -> None:
         written = self._written.get(key)
         if written is None or written.message != message or self._is_old(written):
-            await self._put(key, written, NOT_ENFORCED, "Warning", message)
+            await self._put(key, Said(NOT_ENFORCED, "Warning", message))
 
     async def _settle(self, key: PolicyKey) -> None:
         message = f"node {self._node}: this policy is enforced as written"
-        if await self._put(key, self._written.get(key), ENFORCED, "Normal", message):
+        if await self._put(key, Said(ENFORCED, "Normal", message)):
             self._written.pop(key, None)
 
-    def _is_old(self, written: _Written) -> bool:
+    def _is_old(self, written: Written) -> bool:
         return self._wall() - written.at >= RENEW_AFTER
 
     def _message(self, pods: tuple[PodKey, ...], text: str) -> str:
@@ -173,81 +150,14 @@ class PolicyEvents:
             f"node {self._node}: this policy is not enforced as written. It isolates {names}; "
             "what is wrong with it allows nothing: "
         )
-        return head + plain(text, _LONGEST_MESSAGE - len(head))
+        return head + plain(text, LONGEST_MESSAGE - len(head))
 
-    async def _put(
-        self, key: PolicyKey, before: _Written | None, reason: str, kind: str, message: str
-    ) -> bool:
+    async def _put(self, key: PolicyKey, said: Said) -> bool:
         """Write an Event, or write it once more; whether that went well."""
-        name = _event_name(key, self._node, reason, message)
-        again = before is not None and before.name == name
-        count = before.count + 1 if before is not None and again else 1
         await self._sleep(self._bucket.delay())
         self._bucket.spend()
         self._last[key] = self._wall()
-        try:
-            await self._send(key, name, self._event(key, name, reason, kind, message, count), again)
-        except ApiForbidden as error:
-            self._failed(f"RBAC does not allow to write Events: {error}", once=True)
-            return False
-        except ApiError as error:
-            self._failed(f"no Event on NetworkPolicy {key}: {error}")
-            return False
-        self._forbidden = False
-        self._count("written")
-        self._written[key] = _Written(name, message, count, self._wall())
-        return True
-
-    def _failed(self, text: str, *, once: bool = False) -> None:
-        self._count("failed")
-        if not (once and self._forbidden):
-            log.warning("%s", plain(text))
-        self._forbidden = once
-
-    async def _send(self, key: PolicyKey, name: str, event: dict[str, object], again: bool) -> None:
-        path = f"/api/v1/namespaces/{key.namespace}/events"
-        newer = {each: event[each] for each in ("count", "lastTimestamp")}
-        if again:
-            try:
-                await self._api.patch(f"{path}/{name}", newer)
-                return
-            except ApiNotFound:
-                pass  # The API server has forgotten it.
-        try:
-            await self._api.create(path, event)
-        except ApiConflict:
-            # An agent that ran here before wrote it.
-            await self._api.patch(f"{path}/{name}", {"lastTimestamp": event["lastTimestamp"]})
-
-    def _event(
-        self, key: PolicyKey, name: str, reason: str, kind: str, message: str, count: int
-    ) -> dict[str, object]:
-        now = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
-        stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": key.namespace},
-            "involvedObject": {
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "NetworkPolicy",
-                "namespace": key.namespace,
-                "name": key.name,
-            },
-            "reason": reason,
-            "message": message,
-            "type": kind,
-            "source": {"component": COMPONENT, "host": self._node},
-            "reportingComponent": COMPONENT,
-            "reportingInstance": self._node,
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": count,
-        }
-
-
-def _event_name(key: PolicyKey, node: str, reason: str, message: str) -> str:
-    """One name for the same thing said again, also by the agent that runs here next."""
-    words = "\0".join((key.namespace, key.name, node, reason, message))
-    digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
-    return f"{key.name[:_LONGEST_NAME].rstrip('.-')}.{digest}"
+        written = await self._writer.write(key, said, self._written.get(key))
+        if written is not None:
+            self._written[key] = written
+        return written is not None

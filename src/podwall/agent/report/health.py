@@ -17,6 +17,7 @@ from podwall import __version__
 from podwall.agent.reconcile.picture import Picture
 from podwall.agent.status import (
     AgentStatus,
+    DeniedStatus,
     Enforced,
     KernelStatus,
     ObjectProblem,
@@ -126,6 +127,7 @@ class Health:
 
     Attributes:
         listening: where HTTP is served.
+        denied: tells how the log of denied packets is read.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class Health:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.listening: tuple[str, ...] = ()
+        self.denied: Callable[[], DeniedStatus] = DeniedStatus
         self._node = node
         self._reconciler = reconciler
         self._watches = tuple(watches)
@@ -160,6 +163,7 @@ class Health:
             waiting=self._reconciler.waiting(),
             objects=self._reconciler.objects(),
             listening=self.listening,
+            denied=self.denied(),
         )
 
     def why_not_ready(self) -> Sequence[str]:

@@ -2,7 +2,8 @@
 
 What happens is counted when it happens (:class:`Metrics`); what is the case is asked for when
 somebody collects (:class:`StatusCollector`). Labels take a handful of values each: causes, kinds,
-families, never names that users choose. docs/agent.md lists every metric.
+families, never names that users choose; only denied flows are counted by namespace, of which there
+is a bounded number. docs/agent.md lists every metric.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from podwall.agent.status import AgentStatus, Applied, Cause
+from podwall.model.policy import Direction
+from podwall.ruleset.ir import LogKind
 
 LATENCY_BUCKETS = (
     *(0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
 """Seconds; close together where the promises of the documentation lie."""
+
+MOST_NAMESPACES = 100
+"""Denied flows are counted for so many namespaces, the first that there are."""
+
+OTHER_NAMESPACES = "(other)"
+"""The rest together; no namespace has such a name."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -90,6 +99,17 @@ class Metrics:
             "Kubernetes Events written on policies, by outcome.",
             ("outcome",),
         )
+        self._flows: dict[LogKind, Counter] = {
+            LogKind.DENY: self._make(
+                *(Counter, "podwall_denied_flows", "Flows that were denied and logged."),
+                ("direction", "namespace"),
+            ),
+            LogKind.AUDIT: self._make(
+                *(Counter, "podwall_audited_flows", "Flows that audited policies would deny."),
+                ("direction", "namespace"),
+            ),
+        }
+        self._namespaces: set[str] = set()
         for outcome in ("written", "failed"):
             self._policy_events.labels(outcome)
         for cause in Cause:
@@ -135,6 +155,15 @@ class Metrics:
         """Count an event."""
         self._events.inc()
 
+    def denied(self, kind: LogKind, direction: Direction, namespace: str) -> None:
+        """Count a flow by the namespace of the pod whose policies decided; one thread does."""
+        if namespace not in self._namespaces:
+            if len(self._namespaces) < MOST_NAMESPACES:
+                self._namespaces.add(namespace)
+            else:
+                namespace = OTHER_NAMESPACES
+        self._flows[kind].labels(direction.value, namespace).inc()
+
     def wrote_event(self, outcome: str) -> None:
         """Count an attempt to write a Kubernetes Event: ``written`` or ``failed``."""
         self._policy_events.labels(outcome).inc()
@@ -170,6 +199,7 @@ class StatusCollector(Collector):
         yield from _kernel(status, now)
         yield from _enforced(status)
         yield from _watches(status)
+        yield from _denied(status)
         yield _gauge(
             "podwall_events_waiting", "Events taken in and not enforced yet.", status.waiting
         )
@@ -223,6 +253,11 @@ def _enforced(status: AgentStatus) -> Iterable[Metric]:
         ("pods", "Pods on this node.", enforced.pods),
         ("isolated_pods", "Pods on this node that a policy isolates.", enforced.isolated_pods),
         ("policies", "Policies that select a pod on this node.", enforced.policies),
+        (
+            "audited_policies",
+            "Audited policies that would isolate a pod on this node.",
+            enforced.audited_policies,
+        ),
         ("profiles", "Distinct sets of policies that pods here have.", enforced.profiles),
         ("chains", "Chains in the kernel, both families.", enforced.chains),
         ("rules", "Rules in the kernel, both families.", enforced.rules),
@@ -230,6 +265,20 @@ def _enforced(status: AgentStatus) -> Iterable[Metric]:
         ("set_members", "Members of sets in the kernel, both families.", enforced.members),
     ):
         yield _gauge(f"podwall_{name}", text, value)
+
+
+def _denied(status: AgentStatus) -> Iterable[Metric]:
+    denied = status.denied
+    yield _gauge(
+        "podwall_denied_log_failing",
+        "Whether denied packets are logged and not read.",
+        bool(denied.wanted and denied.error),
+    )
+    for name, text, value in (
+        ("lost", "Times that the kernel threw logged packets away, unread.", denied.lost),
+        ("unnamed", "Logged packets that were too many to be named.", denied.unnamed),
+    ):
+        yield CounterMetricFamily(f"podwall_denied_log_{name}", text, value=value)
 
 
 def _watches(status: AgentStatus) -> Iterable[Metric]:

@@ -89,6 +89,10 @@ class LiveNode:
             members=sum(each.members for each in halves),
         )
 
+    def profiles(self, family: Family) -> Iterator[LiveProfile]:
+        """The profiles that pods of this node have in a family."""
+        return self._halves[family].profiles
+
     def ruleset(self) -> Ruleset:
         """What the node's kernel shall hold now."""
         if self._ruleset is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podwall.agent.denied.auditing import FILE_NAME, AuditedKey, AuditLedger
+from podwall.agent.denied.auditing import AuditedKey, AuditLedger
+from podwall.agent.lock import LEDGER_NAME
 from podwall.model.policy import Policy, PolicyKey
 from tests.builders import allow, policy
 
@@ -28,7 +29,7 @@ class Book:
     """A ledger in a directory, with a clock that only moves when it is told to."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE_NAME
+        self.path = directory / LEDGER_NAME
         self.now = 100.0
         self.ledger = self.reopen()
 
