@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from podwall.agent.status import AgentStatus, Applied, KernelStatus
+from podwall.agent.status import AgentStatus, Applied, DeniedStatus, KernelStatus
 
 MOST_PROBLEMS = 20
 """So many problems are shown; the rest is counted."""
@@ -49,8 +49,10 @@ def _facts(status: AgentStatus, now: float) -> Iterator[tuple[str, Text]]:
         Text(
             f"{_count(enforced.pods, 'pod')}, {enforced.isolated_pods} isolated by "
             f"{_count(enforced.policies, 'policy', 'policies')}"
+            + (f", {enforced.audited_policies} more audited" if enforced.audited_policies else "")
         ),
     )
+    yield "denied", _denied(status.denied)
     yield (
         "rules",
         Text(
@@ -80,6 +82,21 @@ def _kernel(kernel: KernelStatus, now: float) -> Text:
     )
     if kernel.error:
         text.append(f"\n{'':14}{kernel.error}", "bold red")
+    return text
+
+
+def _denied(denied: DeniedStatus) -> Text:
+    if not denied.wanted and not denied.logging:
+        return Text("not logged (log-denied is off)")
+    logged = f"logged, {_count(denied.denied, 'flow')}" if denied.logging else "not logged"
+    audited = f"{_count(denied.audited, 'flow')} would be by audited policies"
+    text = Text(f"{logged}; {audited}" if denied.wanted else logged)
+    if denied.lost:
+        text.append(f", {denied.lost} times some were lost", "yellow")
+    if denied.unnamed:
+        text.append(f", {denied.unnamed} too many to be named", "yellow")
+    if denied.error:
+        text.append(f"\n{'':14}NOT READ: {denied.error}", "bold red")
     return text
 
 
