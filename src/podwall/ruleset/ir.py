@@ -210,7 +210,7 @@ class Log(msgspec.Struct, frozen=True):
 
 
 class AddToSet(msgspec.Struct, frozen=True):
-    """Put the packet's ``ends`` into a set, and go on; what the set cannot hold is left out."""
+    """Put the packet's ``ends`` into a set, and go on."""
 
     set: str
     ends: tuple[End, ...]

@@ -45,7 +45,6 @@ from podwall.ruleset.ir import (
 
 _LIMIT = 10_000
 _WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
-_WITH_TYPES = (Protocol.ICMP, Protocol.ICMPV6)
 
 
 class TraceStep(msgspec.Struct, frozen=True):
@@ -138,8 +137,8 @@ class _Walk:
             case Goto(target):
                 self._chain, self._index = target, 0
             case AddToSet(name):
-                if _is_storable(self._flow):
-                    self._joined.add(name)
+                # In place of a port there may be the type of a ping, or nothing.
+                self._joined.add(name)
             case Log():
                 pass
             case _:
@@ -157,11 +156,6 @@ def _chain_rules(rules: FamilyRules, name: str) -> tuple[Rule, ...]:
         return rules.chains[name].rules
     except KeyError:
         raise CompileError(f"chain {name} does not exist") from None
-
-
-def _is_storable(flow: Flow) -> bool:
-    """Whether a set of ports can hold the flow; that of ICMP holds its type in place of one."""
-    return flow.protocol in _WITH_TYPES or (flow.protocol in _WITH_PORTS and flow.port is not None)
 
 
 def _holds(rules: FamilyRules, match: Match, flow: Flow) -> bool:
