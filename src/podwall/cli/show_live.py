@@ -87,6 +87,12 @@ def _show_direction(console: Console, direction: LiveDirection, node: str) -> No
             console.print(Text(f"    {direction.peer}; {direction.port}"))
     for reason in direction.reasons:
         console.print(Text(f"  {reason}"))
+    if direction.audited_by:
+        console.print(Text(f"  audited by {', '.join(direction.audited_by)}"))
+    if direction.would_deny:
+        console.print(Text("  would be denied if it were enforced:", style="yellow"))
+    for reason in direction.audit_reasons:
+        console.print(Text(f"    {reason}"))
 
 
 def _step_text(step: LiveStep) -> Text:
@@ -112,6 +118,10 @@ def _target(step: LiveStep) -> str:
             return "goes back: nothing against it here"
         case "DROP":
             return "dropped"
+        case "LOG":
+            return "told to who listens for denied packets"
+        case "ADDTOSET":
+            return "its flow is noted, to be told of once"
         case _:
             return "rejected"
 

@@ -35,6 +35,7 @@ from podwall.ruleset.simulate import TraceStep
 Counters = Mapping[str, Sequence[CountedRule]]
 
 REFUSED = "the kernel refuses its rules, so only its isolation is enforced"
+NOT_AUDITED = "the kernel refuses its rules, so it is not audited"
 
 
 class View(msgspec.Struct, frozen=True):
@@ -83,9 +84,13 @@ def _as_enforced(snapshot: Snapshot, refused: frozenset[PolicyKey]) -> Snapshot:
 
 
 def without_rules(policy: Policy) -> Policy:
-    """A policy whose rules the kernel refuses, as it is enforced (S10)."""
+    """A policy whose rules the kernel refuses, as it is enforced (S10); or not audited (S51)."""
     return msgspec.structs.replace(
-        policy, ingress=(), egress=(), problems=(*policy.problems, REFUSED)
+        policy,
+        isolates=() if policy.is_audited else policy.isolates,
+        ingress=(),
+        egress=(),
+        problems=(*policy.problems, NOT_AUDITED if policy.is_audited else REFUSED),
     )
 
 
@@ -147,8 +152,15 @@ def _direction(
         allowed_by=None if decision.allowed_by is None else str(decision.allowed_by),
         peer=None if grant is None else str(grant.peer),
         port=None if grant is None else str(grant.port),
-        reasons=tuple(line for each in decision.refusals for line in str(each).splitlines()),
+        reasons=_reasons(decision),
+        audited_by=tuple(map(str, decision.audited_by)),
+        would_deny=decision.would_deny,
+        audit_reasons=_reasons(decision.audit) if decision.would_deny and decision.audit else (),
     )
+
+
+def _reasons(decision: DirectionDecision) -> tuple[str, ...]:
+    return tuple(line for each in decision.refusals for line in str(each).splitlines())
 
 
 def _stop(evidence: _Evidence, explanation: Explanation, stop: StopTrace) -> LiveStop:
