@@ -17,9 +17,9 @@ from rich.text import Text
 
 from podwall.api import Cluster
 from podwall.cli import options
-from podwall.cli.connections import add_connections, has_connections, watched
+from podwall.cli.connections import add_connections, check_connections, has_connections, watched
 from podwall.cli.output import Status, out, print_json, print_note
-from podwall.cli.source import add_source, cluster_of
+from podwall.cli.source import add_source, check_source, cluster_of
 from podwall.learn.auditing import Evidence, Safety, WouldDeny, audit, unsafe_first
 from podwall.learn.notes import counted
 
@@ -57,6 +57,8 @@ class Testimony(msgspec.Struct, frozen=True):
 
 def run(args: argparse.Namespace) -> Status:
     """Say whether enforcing is safe; status 1 if any policy is not known to be."""
+    check_source(args)
+    check_connections(args)
     cluster = cluster_of(args)
     found = _testimony(args, cluster)
     chosen = tuple(
@@ -80,6 +82,9 @@ def _testimony(args: argparse.Namespace, cluster: Cluster) -> Testimony:
         log = ask_agent(args.state_dir, cluster)
         seen = watched(args, cluster)
         evidence = audit(cluster.snapshot, seen.observations, cluster.settings, log.told)
+        if not log.complete:
+            # What was seen and not denied may have been denied in a log that nobody read.
+            evidence = tuple(msgspec.structs.replace(each, seen=0) for each in evidence)
         return Testimony(evidence, log.where, log.seconds, log.notes)
     if not has_connections(args):
         return Testimony(audit(cluster.snapshot, (), cluster.settings), "", {})
@@ -111,7 +116,7 @@ def _show_policy(console: Console, each: Evidence, found: Testimony) -> None:
         console.print(Text(f"    and {len(each.denied) - _MOST_FLOWS} more"))
     if each.together:
         names = ", ".join(map(str, each.together))
-        console.print(Text(f"  judged together with {names}, which are about the same pods"))
+        console.print(Text(f"  together with {names}, about the same pods: enforce all or none"))
 
 
 def _why(each: Evidence, found: Testimony) -> str:

@@ -77,18 +77,27 @@ def has_connections(args: argparse.Namespace) -> bool:
     return bool(args.connections) or args.lab is not None or args.live
 
 
+def check_connections(args: argparse.Namespace) -> None:
+    """See that the options go together, before anything is read.
+
+    Raises:
+        InputError: they do not.
+    """
+    if (args.files + args.connections).count("-") > 1:
+        raise InputError("standard input can be read once: only one of the names may be -")
+    if args.seconds and (args.connections or not has_connections(args)):
+        raise InputError("--for is about the connections of nodes, as with --lab and --live")
+
+
 def watched(args: argparse.Namespace, cluster: Cluster) -> Watched:
     """The connections that are meant.
 
     Raises:
-        InputError: none are named, or a file cannot be read.
+        InputError: a file cannot be read, or none is named.
         LabError: the lab ended.
         KernelError: this host's table cannot be read.
     """
     if args.connections:
-        if args.seconds:
-            raise InputError("--for is about connections of nodes: leave it or --connections out")
-        _check_stdin(args)
         collection = Collection()
         for name in args.connections:
             collection.add(read_connections(_read(name), name, cluster.snapshot))
@@ -132,11 +141,6 @@ def _of_lab(lab: Lab, nodes: Iterable[str]) -> Iterable[Sighting]:
 
 def _of_host() -> Iterable[Sighting]:
     return read_list(check(SEEN, SystemRunner().run(SEEN)))
-
-
-def _check_stdin(args: argparse.Namespace) -> None:
-    if (args.files + args.connections).count("-") > 1:
-        raise InputError("standard input can be read once: only one of the names may be -")
 
 
 def _read(name: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 
 from podwall.cli import options
-from podwall.cli.connections import add_connections, has_connections, watched
+from podwall.cli.connections import add_connections, check_connections, has_connections, watched
 from podwall.cli.output import Status, print_json, print_note
 from podwall.cli.source import add_source, check_source, cluster_of
 from podwall.errors import InputError
@@ -82,6 +82,7 @@ def add_learn(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Status:
     """Propose policies for what was seen."""
     check_source(args)
+    check_connections(args)
     if not has_connections(args):
         raise InputError("no connections to learn from: name a file by --connections")
     cluster = cluster_of(args)
