@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from podwall.cluster.snapshot import Snapshot
-from podwall.explain.classes import Classes
+from podwall.explain.classes import Classes, Judges
 from podwall.explain.ends import End
 from podwall.explain.reach import Reach
 from podwall.model.net import Address, Family
 from podwall.model.objects import PodKey
+from podwall.model.policy import Direction
 from podwall.model.settings import Settings
 
 OWN_ADDRESS = "self"
@@ -130,37 +131,78 @@ class _Group(msgspec.Struct, frozen=True):
     addresses: dict[PodKey | Address, dict[Address, None]]
 
 
-class _Sorted:
-    """The ends of a party by class, in the order in which they first appear.
+class _Member(msgspec.Struct, frozen=True):
+    """One end of a party in one family."""
 
-    On which node a pod is matters to nodes alone (S42), so there are two ways to sort:
-    ``placed`` by node as well, and ``alike``.
-    """
+    address: Address
+    is_pod: bool
+
+
+class _Sorted:
+    """The ends of a party, sorted into those that answer alike."""
 
     def __init__(self, classes: Classes, party: Party, family: Family) -> None:
-        placed: dict[object, _Group] = {}
-        alike: dict[object, _Group] = {}
-        self.has_node = False
-        for end in party.ends:
-            address = end.address(family)
-            if address is None:
-                continue
-            kind, is_pod = classes.of(address), end.pod is not None
-            self.has_node = self.has_node or bool(kind.nodes)
-            for groups, key in ((placed, kind), (alike, kind.number)):
-                group = groups.setdefault((key, is_pod), _Group(is_pod, {}))
-                group.addresses.setdefault(classes.identity(address), {})[address] = None
-        self.placed = tuple(placed.values())
-        self.alike = tuple(alike.values())
+        self._classes = classes
+        self._members = [
+            _Member(address, end.pod is not None)
+            for end in party.ends
+            if (address := end.address(family)) is not None
+        ]
+        addresses = [each.address for each in self._members]
+        self.only = self._members[0] if len(self._members) == 1 else None
+        self.has_node = any(classes.of(each).nodes for each in addresses)
+        self.egress, self.ingress = (
+            tuple({each.number: each for each in judging}.values())
+            for judging in (
+                [classes.judges(each, Direction.EGRESS) for each in addresses],
+                [classes.judges(each, Direction.INGRESS) for each in addresses],
+            )
+        )
+        self._groups: dict[object, tuple[_Group, ...]] = {}
+
+    def placed(self) -> tuple[_Group, ...]:
+        """By class and node: to nodes it matters on which one a pod is (S42)."""
+        return self._known("placed", self._classes.of)
+
+    def as_sources(self, ingress: Sequence[Judges]) -> tuple[_Group, ...]:
+        """By what they look like to those who decide for the targets."""
+        return self._known(
+            ("source", *(each.number for each in ingress)),
+            lambda address: self._classes.source_looks(address, ingress),
+        )
+
+    def as_targets(self, egress: Sequence[Judges]) -> tuple[_Group, ...]:
+        """By what they look like to those who decide for the sources."""
+        return self._known(
+            ("target", *(each.number for each in egress)),
+            lambda address: self._classes.target_looks(address, egress),
+        )
+
+    def _known(self, name: object, looks: Callable[[Address], Hashable]) -> tuple[_Group, ...]:
+        found = self._groups.get(name)
+        if found is None:
+            groups: dict[object, _Group] = {}
+            for each in self._members:
+                key = looks(each.address), each.is_pod
+                group = groups.setdefault(key, _Group(each.is_pod, {}))
+                identity = self._classes.identity(each.address)
+                group.addresses.setdefault(identity, {})[each.address] = None
+            found = self._groups[name] = tuple(groups.values())
+        return found
 
 
 def _reaches(classes: Classes, source: _Sorted, target: _Sorted) -> tuple[Reach, ...] | None:
     """The distinct answers over all pairs; ``None`` where there is no pair to ask about."""
+    one, other = source.only, target.only
+    if one is not None and other is not None and one.address != other.address:
+        return (classes.reach(one.address, other.address),) if one.is_pod or other.is_pod else None
     found: dict[Reach, None] = {}
     asked = False
     by_node = source.has_node or target.has_node
-    for mine in source.placed if by_node else source.alike:
-        for theirs in target.placed if by_node else target.alike:
+    sources = source.placed() if by_node else source.as_sources(target.ingress)
+    targets = target.placed() if by_node else target.as_targets(source.egress)
+    for mine in sources:
+        for theirs in targets:
             if mine.is_pod or theirs.is_pod:
                 asked = True
                 for src, dst in _representatives(mine, theirs):
