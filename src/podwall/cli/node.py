@@ -303,8 +303,9 @@ def _print_report(args: argparse.Namespace, report: ApplyReport, cut: CutReport 
         err().print(
             Text.assemble(
                 ("error: ", "bold red"),
-                f"the kernel refuses the rules of {names}; their pods are isolated and nothing of "
-                f"these policies is allowed\n{refusal.cause}",
+                f"the kernel refuses the rules of {names}; nothing of these policies is allowed "
+                "and their pods are isolated, or not audited if the policies are audited\n"
+                f"{refusal.cause}",
             )
         )
 

@@ -107,10 +107,10 @@ def _show_audit(console: Console, direction: DirectionDecision) -> None:
     if audit is None:
         return
     if direction.would_deny:
-        console.print(Text("  would be denied if it were enforced:", style="yellow"))
+        console.print(Text("  would be denied if enforced:", style="yellow"))
         _show_refusals(console, audit.refusals, "    ")
     elif audit.allowed_by is not None and audit.allowed_by.policy in direction.audited_by:
-        console.print(f"  would be allowed by {audit.allowed_by} if it were enforced")
+        console.print(f"  would be allowed by {audit.allowed_by} if enforced")
 
 
 def _show_refusals(console: Console, refusals: Sequence[PolicyRefusal], margin: str) -> None:

@@ -90,7 +90,7 @@ def _show_direction(console: Console, direction: LiveDirection, node: str) -> No
     if direction.audited_by:
         console.print(Text(f"  audited by {', '.join(direction.audited_by)}"))
     if direction.would_deny:
-        console.print(Text("  would be denied if it were enforced:", style="yellow"))
+        console.print(Text("  would be denied if enforced:", style="yellow"))
     for reason in direction.audit_reasons:
         console.print(Text(f"    {reason}"))
 

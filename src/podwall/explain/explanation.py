@@ -89,11 +89,11 @@ class Explanation(msgspec.Struct, frozen=True):
             "service": str(self.service),
             "family": f"ipv{self.decision.flow.src.family.value}",
             "verdict": self.decision.verdict.value,
-            "would_deny": self.decision.would_deny,
             "rules_agree": self.agrees,
             "decided_by": None if self.deciding is None else self.deciding.direction.value,
             "egress": self._direction_dict(self.decision.egress),
             "ingress": self._direction_dict(self.decision.ingress),
+            "would_deny": self.decision.would_deny,
             "path": [self._stop_dict(stop) for stop in self.journey.stops],
         }
 

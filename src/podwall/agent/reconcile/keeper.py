@@ -365,10 +365,12 @@ class Keeper:
             for key in refusal.policies:
                 others = few(each for each in refusal.policies if each != key)
                 more = f" (or those of {others})" if others else ""
+                policy = live.state.policy(key)
+                so = "its pods are isolated and nothing of it is allowed"
+                if policy is not None and policy.is_audited:
+                    so = "it is not audited"
                 self.problems.refuse(
-                    key,
-                    f"the kernel refuses its rules{more}; its pods are isolated and nothing of it "
-                    f"is allowed: {refusal.summary}",
+                    key, f"the kernel refuses its rules{more}; {so}: {refusal.summary}"
                 )
         self.problems.keep_refused(live.refused)
 
