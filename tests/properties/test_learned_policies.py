@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from podwall.cluster.snapshot import Snapshot, build_snapshot
 from podwall.explain.ends import Service
+from podwall.learn.court import Court
 from podwall.learn.notes import notes_of
 from podwall.learn.observed import Observation
 from podwall.learn.proposal import Options, Proposal, Proposed, propose
@@ -263,3 +264,11 @@ def is_to_or_from_a_unit_isolated_in_part(snapshot: Snapshot, flow: Flow) -> boo
         if len({bool(isolating_policies(snapshot, each, direction)) for each in pods}) > 1:
             return True
     return False
+
+
+@given(st.data())
+def test_a_court_says_what_the_oracle_says(data: st.DataObject) -> None:
+    snapshot, switches = data.draw(snapshots()), data.draw(settings())
+    court = Court(snapshot, switches)
+    for flow in telling_flows(snapshot, 100):
+        assert court.decide(flow) == evaluate(snapshot, flow, switches)

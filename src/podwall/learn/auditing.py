@@ -14,15 +14,16 @@ import msgspec
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.explain.ends import Service, end_at
+from podwall.learn.court import Court
 from podwall.learn.observed import Observation
 from podwall.learn.sift import why_unjudged
 from podwall.learn.units import workload_title
 from podwall.model.flow import Flow
 from podwall.model.net import PORT_PROTOCOLS, Protocol
 from podwall.model.objects import Pod, PodKey
-from podwall.model.policy import Direction, Policy, PolicyKey
+from podwall.model.policy import Direction, PolicyKey
 from podwall.model.settings import Settings
-from podwall.policy.evaluate import audited_policies, evaluate
+from podwall.policy.evaluate import audited_policies
 
 
 class Safety(enum.Enum):
@@ -85,14 +86,15 @@ def audit(
 
     ``told`` is what somebody else saw that they would deny, such as the agent's log.
     """
-    evidence = {policy.key: _found(snapshot, policy) for policy in _audited(snapshot)}
+    court = Court(snapshot, settings)
+    evidence = _subjects(court)
     seen = dict.fromkeys(evidence, 0)
     denied: dict[PolicyKey, list[WouldDeny]] = {key: [] for key in evidence}
     for each in observations:
         # Who was never answered loses nothing when nobody may ask any more.
         if why_unjudged(snapshot, each) is not None:
             continue
-        decision = evaluate(snapshot, each.flow, settings)
+        decision = court.decide(each.flow)
         for direction in decision.directions if decision.allowed else ():
             for key in direction.audited_by if direction.audit is not None else ():
                 if direction.would_deny:
@@ -108,23 +110,25 @@ def audit(
     )
 
 
-def _audited(snapshot: Snapshot) -> list[Policy]:
-    return [policy for policy in snapshot.policies.values() if policy.is_audited]
-
-
-def _found(snapshot: Snapshot, policy: Policy) -> Evidence:
-    """Whom a policy is about, and with which others it is judged."""
-    pods: set[PodKey] = set()
-    together: set[PolicyKey] = set()
-    for pod in snapshot.pods.values():
-        if pod.key.namespace != policy.key.namespace or pod.phase.terminated:
+def _subjects(court: Court) -> dict[PolicyKey, Evidence]:
+    """Whom each audited policy is about, and with which others it is judged."""
+    snapshot = court.snapshot
+    audited = [key for key, policy in snapshot.policies.items() if policy.is_audited]
+    pods: dict[PolicyKey, dict[PodKey, None]] = {key: {} for key in audited}
+    together: dict[PolicyKey, set[PolicyKey]] = {key: set() for key in audited}
+    for pod in snapshot.pods.values() if audited else ():
+        if pod.phase.terminated:
             continue
-        for direction in policy.isolates:
-            keys = {each.key for each in audited_policies(snapshot, pod, direction)}
-            if policy.key in keys:
-                pods.add(pod.key)
-                together |= keys
-    return Evidence(policy.key, tuple(sorted(pods)), tuple(sorted(together - {policy.key})))
+        narrow = court.narrowed(pod.key.namespace)
+        for direction in Direction:
+            keys = [each.key for each in audited_policies(narrow, pod, direction)]
+            for key in keys:
+                pods[key][pod.key] = None
+                together[key].update(keys)
+    return {
+        key: Evidence(key, tuple(pods[key]), tuple(sorted(together[key] - {key})))
+        for key in audited
+    }
 
 
 def _named(snapshot: Snapshot, observation: Observation, direction: Direction) -> WouldDeny:

@@ -22,6 +22,7 @@ from podwall.cluster.snapshot import Snapshot, build_snapshot
 from podwall.errors import CompileError
 from podwall.explain.ends import Service
 from podwall.learn.blocks import Kept
+from podwall.learn.court import Court
 from podwall.learn.observed import Observation
 from podwall.learn.rules import ANYTHING, Counts, Draft, Far, draft_rules
 from podwall.learn.sift import Judged, LeftOut, Wanted, sift, without_policies
@@ -30,7 +31,7 @@ from podwall.model.net import PORT_PROTOCOLS, Address, Protocol, host_cidr
 from podwall.model.objects import NAME_LABEL, PodKey
 from podwall.model.policy import Direction, Mode, Policy, PolicyKey, PolicyRule, RuleId
 from podwall.model.settings import Settings
-from podwall.policy.evaluate import evaluate, isolating_policies, peer_address, subject_address
+from podwall.policy.evaluate import isolating_policies, peer_address, subject_address
 
 MOST_BLOCKS = 16
 """So many single addresses outside a rule names before it names wider blocks."""
@@ -110,14 +111,16 @@ def propose(
         {pod.key.namespace for pod in snapshot.pods.values()}
     )
     base = without_policies(snapshot, scope, options.directions) if options.fresh else snapshot
-    sifted = sift(snapshot, base, observations, settings, options.wanted)
+    before = Court(snapshot, settings)
+    stays = Court(base, settings) if options.fresh else before
+    sifted = sift(before, stays, observations, options.wanted)
     units = [unit for unit in units_of(snapshot) if unit.namespace in scope]
     seen = _Seen(snapshot, sifted.kept, options.directions)
     names = _Names(base.policies)
     writer = _Writer(snapshot, base, options, seen, names)
     policies = tuple(filter(None, map(writer.write, units)))
     after = _with_policies(base, (each.policy for each in policies))
-    _check(snapshot, after, sifted.kept, settings)
+    _check(before, Court(after, settings), sifted.kept)
     unseen = tuple(unit for unit in units if unit not in seen.units)
     return Proposal(policies, snapshot, after, sifted.kept, sifted.left_out, unseen)
 
@@ -281,10 +284,10 @@ def _with_policies(snapshot: Snapshot, policies: Iterable[Policy]) -> Snapshot:
     )
 
 
-def _check(before: Snapshot, after: Snapshot, kept: Iterable[Judged], settings: Settings) -> None:
+def _check(before: Court, after: Court, kept: Iterable[Judged]) -> None:
     for each in kept:
         flow = each.observation.flow
-        decision = evaluate(after, flow, settings)
-        if not decision.allowed and evaluate(before, flow, settings).allowed:
+        decision = after.decide(flow)
+        if not decision.allowed and before.decide(flow).allowed:
             fault = "the proposed policies deny a connection that was seen, which is a defect"
             raise CompileError(f"{fault}\n{decision}")

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from podwall.cluster.snapshot import Snapshot, is_usable
+from podwall.learn.court import Court
 from podwall.learn.observed import Observation
 from podwall.model.flow import Flow
 from podwall.model.net import PORT_PROTOCOLS, Address, Family, Protocol
 from podwall.model.policy import Direction, Policy
-from podwall.model.settings import Settings
 from podwall.policy.decision import Decision, Exemption
-from podwall.policy.evaluate import evaluate, is_unknown_pod, judge
+from podwall.policy.evaluate import is_unknown_pod
 
 _LINK_LOCAL = 0xFE80 >> 6
 
@@ -69,28 +69,24 @@ class Wanted(msgspec.Struct, frozen=True):
     portless: bool = False
 
 
-def sift(
-    snapshot: Snapshot,
-    base: Snapshot,
-    observations: Iterable[Observation],
-    settings: Settings,
-    wanted: Wanted,
-) -> Sifted:
-    """Judge what was seen by the policies of ``snapshot``, and what it needs beside ``base``'s.
+def sift(before: Court, base: Court, observations: Iterable[Observation], wanted: Wanted) -> Sifted:
+    """Judge what was seen by the policies that are there, and what it needs beside ``base``'s.
 
     ``base`` is the same cluster with the policies that stay.
     """
     kept: list[Judged] = []
     left_out: list[LeftOut] = []
     for each in observations:
-        reason = why_unjudged(snapshot, each)
-        if reason is None:
-            decision = evaluate(snapshot, each.flow, settings)
-            reason = _unwanted(each.flow, decision, wanted)
-        if reason is None:
-            kept.append(_judged(base, each, settings))
-        else:
+        reason = why_unjudged(before.snapshot, each)
+        if reason is not None:
             left_out.append(LeftOut(each, reason))
+            continue
+        decision = before.decide(each.flow)
+        reason = _unwanted(each.flow, decision, wanted)
+        if reason is not None:
+            left_out.append(LeftOut(each, reason))
+            continue
+        kept.append(_judged(each, decision if base is before else base.decide(each.flow)))
     return Sifted(tuple(kept), tuple(left_out))
 
 
@@ -128,16 +124,15 @@ def _unwanted(flow: Flow, decision: Decision, wanted: Wanted) -> Reason | None:
     return None
 
 
-def _judged(base: Snapshot, observation: Observation, settings: Settings) -> Judged:
+def _judged(observation: Observation, decision: Decision) -> Judged:
     seen: list[Direction] = []
     needs: list[Direction] = []
-    for direction in Direction:
-        decision = judge(base, observation.flow, direction, settings)
-        if decision.exemption not in (None, Exemption.NOT_ISOLATED):
+    for each in decision.directions:
+        if each.exemption not in (None, Exemption.NOT_ISOLATED):
             continue
-        seen.append(direction)
-        if decision.allowed_by is None:
-            needs.append(direction)
+        seen.append(each.direction)
+        if each.allowed_by is None:
+            needs.append(each.direction)
     return Judged(observation, tuple(seen), tuple(needs))
 
 
