@@ -18,9 +18,11 @@ from rich.text import Text
 from podwall.api import Cluster
 from podwall.cli import options
 from podwall.cli.connections import add_connections, check_connections, has_connections, watched
-from podwall.cli.output import Status, out, print_json, print_note
+from podwall.cli.learn import shift_dict
+from podwall.cli.output import Status, out, print_json, print_note, progress
 from podwall.cli.source import add_source, check_source, cluster_of
 from podwall.learn.auditing import Evidence, Safety, WouldDeny, audit, unsafe_first
+from podwall.learn.changes import Shift, compare, enforced
 from podwall.learn.notes import counted
 
 _STYLES = {Safety.SAFE: "green", Safety.UNSAFE: "bold red", Safety.UNKNOWN: "yellow"}
@@ -46,13 +48,15 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
 class Testimony(msgspec.Struct, frozen=True):
     """The evidence, who gave it, and what is to be known about that.
 
-    ``seconds`` is how long each policy was watched, where that is known.
+    ``seconds`` is how long each policy was watched, where that is known, and ``closes`` what all of
+    them would close, where that is all there is to say.
     """
 
     evidence: tuple[Evidence, ...]
     where: str
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    closes: tuple[Shift, ...] | None = None
 
 
 def run(args: argparse.Namespace) -> Status:
@@ -87,11 +91,18 @@ def _testimony(args: argparse.Namespace, cluster: Cluster) -> Testimony:
             evidence = tuple(msgspec.structs.replace(each, seen=0) for each in evidence)
         return Testimony(evidence, log.where, log.seconds, log.notes)
     if not has_connections(args):
-        return Testimony(audit(cluster.snapshot, (), cluster.settings), "", {})
+        evidence = audit(cluster.snapshot, (), cluster.settings)
+        return Testimony(evidence, "", {}, closes=_closes(cluster) if evidence else ())
     seen = watched(args, cluster)
     evidence = audit(cluster.snapshot, seen.observations, cluster.settings)
     seconds = {} if seen.seconds is None else {str(each.policy): seen.seconds for each in evidence}
     return Testimony(evidence, seen.where, seconds)
+
+
+def _closes(cluster: Cluster) -> tuple[Shift, ...]:
+    with progress("comparing") as tell:
+        after = enforced(cluster.snapshot)
+        return compare(cluster.snapshot, after, cluster.settings, tell).closes
 
 
 def _show(console: Console, found: Testimony, chosen: tuple[Evidence, ...]) -> None:
@@ -104,6 +115,22 @@ def _show(console: Console, found: Testimony, chosen: tuple[Evidence, ...]) -> N
         if index:
             console.print()
         _show_policy(console, each, found)
+    if found.closes is not None:
+        _show_closes(console, found.closes)
+
+
+def _show_closes(console: Console, closes: tuple[Shift, ...]) -> None:
+    """What enforcing all audited policies closes between pods and nodes, used or not."""
+    console.print()
+    if not closes:
+        console.print("Enforced, all of them together close nothing between pods and nodes.")
+        return
+    console.print("Enforced, all of them together close, whether anybody needs it or not:")
+    for each in closes[:_MOST_FLOWS]:
+        rest = "all of it" if each.whole else str(each.reach)
+        console.print(Text(f"  {each.source} → {each.target}: {rest}"))
+    if len(closes) > _MOST_FLOWS:
+        console.print(Text(f"  and {len(closes) - _MOST_FLOWS} pairs more (-o json has all)"))
 
 
 def _show_policy(console: Console, each: Evidence, found: Testimony) -> None:
@@ -155,6 +182,7 @@ def _to_dict(found: Testimony, chosen: tuple[Evidence, ...]) -> dict[str, object
     return {
         "where": found.where,
         "notes": list(found.notes),
+        "closes": None if found.closes is None else list(map(shift_dict, found.closes)),
         "policies": [
             {
                 "policy": str(each.policy),

@@ -12,9 +12,10 @@ from collections import Counter
 
 from podwall.cli import options
 from podwall.cli.connections import add_connections, check_connections, has_connections, watched
-from podwall.cli.output import Status, print_json, print_note
+from podwall.cli.output import Status, print_json, print_note, progress
 from podwall.cli.source import add_source, check_source, cluster_of
 from podwall.errors import InputError
+from podwall.learn.changes import Changes, Shift, compare, whole_pairs
 from podwall.learn.notes import counted, notes_of
 from podwall.learn.proposal import MOST_BLOCKS, Options, Proposal, Proposed, propose
 from podwall.learn.sift import Reason, Wanted
@@ -92,11 +93,13 @@ def run(args: argparse.Namespace) -> Status:
         raise InputError(f"there is no namespace {unknown[0]!r}; known: {known}")
     found = watched(args, cluster)
     proposal = propose(cluster.snapshot, found.observations, cluster.settings, _options(args))
+    with progress("comparing") as tell:
+        changes = compare(proposal.before, proposal.after, cluster.settings, tell)
     if args.output == "json":
-        print_json(_to_dict(proposal, audit=args.audit))
+        print_json(_to_dict(proposal, changes, audit=args.audit))
     else:
         sys.stdout.write(_to_yaml(proposal, audit=args.audit))
-        _report(proposal, live=args.live and not args.connections)
+        _report(proposal, changes, live=args.live and not args.connections)
     return options.input_status(cluster)
 
 
@@ -124,7 +127,7 @@ def _to_yaml(proposal: Proposal, *, audit: bool) -> str:
     return "---\n".join(documents)
 
 
-def _to_dict(proposal: Proposal, *, audit: bool) -> Data:
+def _to_dict(proposal: Proposal, changes: Changes, *, audit: bool) -> Data:
     reasons = _left_out(proposal)
     return {
         "policies": [
@@ -138,6 +141,8 @@ def _to_dict(proposal: Proposal, *, audit: bool) -> Data:
         ],
         "kept": len(proposal.kept),
         "left_out": {reason.name.lower(): count for reason, count in reasons.items()},
+        "closes": list(map(shift_dict, changes.closes)),
+        "opens": list(map(shift_dict, changes.opens)),
         "unseen": [unit.title for unit in proposal.unseen],
     }
 
@@ -164,7 +169,7 @@ def _left_out(proposal: Proposal) -> Counter[Reason]:
     return Counter(each.reason for each in proposal.left_out)
 
 
-def _report(proposal: Proposal, *, live: bool) -> None:
+def _report(proposal: Proposal, changes: Changes, *, live: bool) -> None:
     """Say what became of what was seen."""
     for reason, count in sorted(_left_out(proposal).items(), key=lambda each: each[0].name):
         hint = f"; {_HINTS[reason]}" if reason in _HINTS else ""
@@ -181,3 +186,24 @@ def _report(proposal: Proposal, *, live: bool) -> None:
         f"proposed: {counted(len(proposal.policies), 'policy', 'policies')} with "
         f"{counted(rules, 'rule')}; of what was seen, {kept} allowed before stay allowed"
     )
+    print_note(changes_text(changes))
+
+
+def changes_text(changes: Changes) -> str:
+    """How many pairs of workloads are no longer open to each other, and what opens."""
+    pairs = counted(changes.pairs, "pair")
+    whole = whole_pairs(changes.closes)
+    closes = f"closes {whole} altogether and some ports of {len(changes.closes) - whole}"
+    opens = f"opens something between {len(changes.opens)}" if changes.opens else "opens nothing"
+    return f"of {pairs} of workloads and nodes it {closes}; it {opens}"
+
+
+def shift_dict(shift: Shift) -> dict[str, object]:
+    """What shifts between a pair, as JSON has it."""
+    return {
+        "source": shift.source,
+        "target": shift.target,
+        "text": str(shift.reach),
+        "whole": shift.whole,
+        "reach": shift.reach.to_dict(),
+    }
