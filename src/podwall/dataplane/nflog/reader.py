@@ -47,14 +47,23 @@ _READERS = Path("/proc/self/net/netfilter/nfnetlink_log")
 
 
 class NflogReader:
-    """Reads one NFLOG group of the network namespace of this process; a context manager.
+    """Reads one NFLOG group; a context manager.
 
-    Needs CAP_NET_ADMIN there. ``clock`` gives the time of a packet where the kernel gave none.
+    Args:
+        group: the number of the group.
+        clock: gives the time of a packet where the kernel gave none.
+        connect: opens the socket; :func:`connect` does it in this process's network namespace.
     """
 
-    def __init__(self, group: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        group: int,
+        clock: Callable[[], float] = time.time,
+        connect: Callable[[int], socket.socket] | None = None,
+    ) -> None:
         self._group = group
         self._clock = clock
+        self._connect = connect
         self._socket: socket.socket | None = None
         self._next: int | None = None
         self._lost = 0
@@ -70,19 +79,8 @@ class NflogReader:
         Raises:
             KernelError: the group has a reader already, or this process may not be one.
         """
-        try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-            )
-            self._socket.bind((0, 0))
-            _enlarge(self._socket)
-            for each in _settings(self._group):
-                self._socket.send(each)
-                _check(self._socket.recv(_DATAGRAM))
-            self._socket.setblocking(False)
-        except OSError as error:
-            self.close()
-            raise KernelError(_why(self._group, error)) from error
+        self._socket = (self._connect or connect)(self._group)
+        self._socket.setblocking(False)
 
     def close(self) -> None:
         """Listen no more; the group is free for others."""
@@ -143,6 +141,30 @@ class NflogReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def connect(group: int) -> socket.socket:
+    """A socket that the packets of ``group`` come to; takes CAP_NET_ADMIN.
+
+    Raises:
+        KernelError: the group has a reader already, or this process may not be one.
+    """
+    try:
+        end = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+        )
+        try:
+            end.bind((0, 0))
+            _enlarge(end)
+            for each in _settings(group):
+                end.send(each)
+                _check(end.recv(_DATAGRAM))
+        except OSError:
+            end.close()
+            raise
+    except OSError as error:
+        raise KernelError(_why(group, error)) from error
+    return end
 
 
 def _enlarge(end: socket.socket) -> None:
