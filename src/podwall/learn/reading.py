@@ -24,12 +24,14 @@ from podwall.learn.observed import Sighting
 from podwall.learn.tracked import Unreadable, parse_listed, parse_tracked
 from podwall.model.decode import shown
 from podwall.model.flow import Flow
-from podwall.model.net import Family, Protocol
+from podwall.model.net import Family, Protocol, parse_address
 
 _PLAIN = re.compile(r"(\S+)\s+(?:->|→)\s+(\S+)\s+(\S+)(?:\s+x(\d{1,9}))?\Z")
 _FOOTER = re.compile(r"conntrack v\S+ \(conntrack-tools\)")
 _LISTED = re.compile(r"[46] \d{1,3} ")
+_NUMBERED = re.compile(r"protocol (\d{1,3})\Z")
 _MAX_FAULTS = 5
+_LONGEST = 64
 
 
 def read_connections(text: str, name: str, snapshot: Snapshot) -> tuple[Sighting, ...]:
@@ -69,7 +71,7 @@ def read_list(text: str) -> tuple[Sighting, ...]:
 
 def _read_line(line: str, snapshot: Snapshot) -> Iterator[Sighting]:
     if line.startswith("{"):
-        yield _denied(line, snapshot)
+        yield _denied(line)
         return
     if match := _PLAIN.match(line):
         source, target, service, count = match.groups()
@@ -93,27 +95,34 @@ def _named(snapshot: Snapshot, source: str, target: str, service: Service) -> Fl
     for family in Family:
         src, dst = src_end.address(family), dst_end.address(family)
         if src is not None and dst is not None:
-            protocol = service.protocol
-            if protocol is Protocol.ICMP and family is Family.V6:
-                protocol = Protocol.ICMPV6
-            return Flow(src, dst, protocol, service.port)
+            return Flow(src, dst, *_service(str(service), family))
     raise Unreadable(f"{source} and {target} share no address family")
 
 
-def _denied(line: str, snapshot: Snapshot) -> Sighting:
-    """A line of ``podwall drops -o jsonl``."""
+def _denied(line: str) -> Sighting:
+    """A line of ``podwall drops -o jsonl``: by address, for the pods may be others by now."""
     try:
         data: Any = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Unreadable(f"it is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise Unreadable("expected an object")
-    texts = [data.get(each) for each in ("src", "dst", "service")]
-    source, target, service = texts
-    if not (isinstance(source, str) and isinstance(target, str) and isinstance(service, str)):
+    fields = ("src", "dst", "service") if type(data) is dict else ()
+    texts = [text for each in fields if type(text := data.get(each)) is str]
+    if len(texts) < 3 or max(map(len, texts)) > _LONGEST:
         raise Unreadable("expected src, dst and service, as 'podwall drops -o jsonl' has them")
+    src, dst = (parse_address(each) for each in texts[:2])
+    if src.family is not dst.family:
+        raise Unreadable(f"{src} and {dst} are of two address families")
     count = data.get("count", 1)
-    if not (isinstance(count, int) and count > 0):
-        raise Unreadable("count: expected a number")
-    flow = _named(snapshot, source, target, parse_service(service))
-    return Sighting(flow, count=count)
+    if type(count) is not int or not 0 < count < 2**53:
+        raise Unreadable("count: expected a number of connections")
+    return Sighting(Flow(src, dst, *_service(texts[2], src.family)), count=count)
+
+
+def _service(text: str, family: Family) -> tuple[int, int | None]:
+    """Protocol number and port of ``6379/tcp``, ``icmp`` or ``protocol 47``."""
+    if match := _NUMBERED.match(text):
+        return int(match[1]), None
+    service = parse_service(text)
+    if service.protocol is Protocol.ICMP and family is Family.V6:
+        return Protocol.ICMPV6, None
+    return service.protocol, service.port

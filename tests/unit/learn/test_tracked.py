@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from podwall.dataplane.ctnetlink import attribute, is_unreplied
 from podwall.learn.observed import Observation, Sighting, collect
 from podwall.learn.tracked import Unreadable, parse_listed, parse_tracked
 from tests.builders import SCTP, UDP, flow, icmp
@@ -97,6 +98,13 @@ def test_lines_of_the_helper_have_the_same_meaning() -> None:
     )
     with pytest.raises(Unreadable):
         parse_listed("4 6 10.244.0.2")
+
+
+@pytest.mark.parametrize(("status", "unreplied"), [(0x0A, False), (0x08, True), (0x188, True)])
+def test_the_helper_tells_entries_that_the_kernel_saw_no_reply_of(
+    status: int, unreplied: bool
+) -> None:
+    assert is_unreplied(attribute(3, status.to_bytes(4, "big"))) is unreplied
 
 
 def test_one_connection_that_two_nodes_or_two_looks_saw_counts_once() -> None:
