@@ -35,13 +35,17 @@ from podwall.agent.control.words import (
     Request,
     socket_path,
 )
-from podwall.agent.denied.asking import find_audited
+from podwall.agent.denied.asking import audited_policies, find_audited
 from podwall.agent.denied.auditing import AuditLedger
-from podwall.agent.denied.record import Record
+from podwall.agent.denied.naming import Namer
+from podwall.agent.denied.opening import open_log
+from podwall.agent.denied.record import Named, Record
 from podwall.agent.denied.service import Denials
 from podwall.agent.denied.telling import News
+from podwall.agent.denied.watch import DeniedPackets, Surroundings
 from podwall.agent.lock import KERNEL_LOCK_NAME, LEDGER_NAME, agent_lock, make_state_dir
 from podwall.agent.reconcile import ReconcileOptions, Reconciler
+from podwall.agent.report.denied import DenialEvents
 from podwall.agent.report.events import PolicyEvents
 from podwall.agent.report.health import Health, Pulse, stuck_after
 from podwall.agent.report.logs import set_up_logging
@@ -58,6 +62,7 @@ from podwall.cluster.events import ObjectKey
 from podwall.dataplane.command import DEFAULT_TIMEOUT, SystemRunner
 from podwall.dataplane.hostlock import LOCK_FILE
 from podwall.dataplane.kernel import KernelDataPlane, open_kernel
+from podwall.dataplane.nflog import LoggedPacket
 from podwall.errors import AgentError, InputError, PodwallError
 from podwall.model.objects import PodKey
 from podwall.model.policy import PolicyKey
@@ -119,7 +124,7 @@ class Agent:
         self._runner = SystemRunner(config.prefix)
         self._metrics = Metrics(__version__)
         self._loop = asyncio.get_running_loop()
-        reporter = Reporter(self._metrics, self._on_problem, _settle_memory)
+        reporter = Reporter(self._metrics, self._on_problem, self._on_sync)
         options = ReconcileOptions(
             check_every=config.check_every, lock_file=_host_lock(config), retry_longest=30
         )
@@ -134,10 +139,12 @@ class Agent:
         self._health = Health(
             config.node_name, self._reconciler, self._reflectors, config.unready_after
         )
+        self._synced = False
         self._record = Record(AuditLedger(Path(config.state_dir) / LEDGER_NAME, time.time))
         self._news = News(self._loop)
-        self._health.denied = lambda: DeniedStatus(config.log_denied, config.log_group)
-        self._denials = Denials(config.node_name, self._record, self._news, self._health.denied)
+        self._denied = self._denied_packets()
+        self._health.denied = self._denied.status
+        self._denials = Denials(config.node_name, self._record, self._news, self._denied.status)
         self._metrics.follow(self._health.status)
         self._pulse = Pulse(
             self._reconciler.ask, self._reconciler.ended, stuck_after(config.lock_wait)
@@ -147,6 +154,21 @@ class Agent:
         self._events = PolicyEvents(
             self._client, config.node_name, self._isolated, self._metrics.wrote_event
         )
+        self._denial_events = DenialEvents(
+            self._client, config.node_name, self._metrics.wrote_event
+        )
+
+    def _denied_packets(self) -> DeniedPackets[LoggedPacket]:
+        config, ask = self._config, self._reconciler.ask
+        around: Surroundings[LoggedPacket] = Surroundings(
+            open=lambda: open_log(config.log_group, self._runner, config.prefix),
+            wanted=self._wants_denied,
+            name=Namer(config.node_name, config.settings, ask).name,
+            audited=lambda: ask(audited_policies).result(),
+            told=self._on_denied,
+        )
+        status = DeniedStatus(logging=config.log_denied, group=config.log_group)
+        return DeniedPackets(status, around, self._record)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Future[None]]:
@@ -160,12 +182,16 @@ class Agent:
             stack.push_async_callback(self._control.stop)
             self._reconciler.start()
             stack.callback(self._stop_reconciler)
+            self._denied.start()
+            stack.callback(self._denied.stop, STOP_WITHIN / 2)
             log.info("%s", self._greeting())
             failed = self._loop.create_future()
             parts = [each.run() for each in self._reflectors]
             parts += [self._pulse.run(), WatchLog(self._reflectors).run()]
             if config.events:
                 parts.append(self._events.run())
+            if config.denied_events:
+                parts.append(self._denial_events.run())
             tasks = [asyncio.create_task(_watched(each, failed)) for each in parts]
             stack.push_async_callback(_cancel, tasks)
             yield failed
@@ -186,6 +212,23 @@ class Agent:
         # Who waits for the lock must not be taken for a program that hangs.
         timeout = lock_wait + DEFAULT_TIMEOUT
         return open_kernel(self._runner, self._config.iptables_mode, lock_wait, timeout)
+
+    def _on_sync(self) -> None:
+        self._synced = True
+        _settle_memory()
+
+    def _wants_denied(self) -> bool:
+        """Whether the kernel logs anything, and there is a cluster to name it by."""
+        logged = self._config.log_denied or self._reconciler.enforced().audited_policies > 0
+        return self._synced and logged
+
+    def _on_denied(self, denials: Sequence[Named]) -> None:
+        for each in denials:
+            self._metrics.denied(each.kind, each.direction, each.namespace)
+        self._news.tell()
+        if self._config.denied_events:
+            with contextlib.suppress(RuntimeError):  # The loop has ended already.
+                self._loop.call_soon_threadsafe(self._denial_events.note, denials)
 
     def _on_problem(self, key: ObjectKey, problems: tuple[ObjectProblem, ...]) -> None:
         with contextlib.suppress(RuntimeError):  # The loop has ended already.

@@ -11,8 +11,15 @@ from typing import TypeVar
 
 import msgspec
 
-from podwall.agent.control.answers import ClusterHead
-from podwall.agent.control.words import MAX_ANSWER, Answer, AskCluster, Request, socket_path
+from podwall.agent.control.answers import ClusterHead, DropLine, DropsHead
+from podwall.agent.control.words import (
+    MAX_ANSWER,
+    Answer,
+    AskCluster,
+    AskDrops,
+    Request,
+    socket_path,
+)
 from podwall.agent.lock import running_agent
 from podwall.cluster.snapshot import Snapshot
 from podwall.cluster.wire import Parts, decode_parts, snapshot_of
@@ -131,3 +138,33 @@ def _counted(parts: Iterable[Parts], counter: Counter[str]) -> Iterator[Parts]:
         for name in each.__struct_fields__:
             counter[name] += len(getattr(each, name))
         yield each
+
+
+@contextmanager
+def ask_drops(
+    state_dir: str, follow: bool = False, since: float | None = None
+) -> Iterator[tuple[DropsHead, Iterator[DropLine]]]:
+    """Denied packets by name, see :class:`~podwall.agent.control.words.AskDrops`.
+
+    The lines end with what the agent keeps; with ``follow`` they go on until the agent ends, which
+    is an error.
+
+    Raises:
+        AgentError: no agent runs here, it may not be asked, or it did not answer; also while the
+            lines are read.
+    """
+    patience = math.inf if follow else PATIENCE
+    with conversation(state_dir, AskDrops(follow, since), DropsHead, patience) as (head, lines):
+        yield head, _drops(lines)
+
+
+def _drops(lines: Iterable[bytes]) -> Iterator[DropLine]:
+    for each in lines:
+        try:
+            line = msgspec.json.decode(each, type=DropLine)
+        except msgspec.DecodeError as error:
+            raise AgentError(OTHER_WORDS.format(error)) from error
+        if line.end:
+            return
+        yield line
+    raise AgentError("the agent has ended")

@@ -26,9 +26,9 @@ class Named(msgspec.Struct, frozen=True):
     """A denial, as far as it is kept.
 
     ``line`` is all of it, as JSON, and ``text`` the same as people read it, without the time; the
-    rest is what things are counted by. ``namespace`` is that of
-    the pod whose policies decided, empty if it is none that is known; ``policies`` are those that
-    isolate it, audited ones if ``kind`` says so.
+    rest is what things are counted by. ``namespace`` is that of the pod whose policies decided,
+    empty if it is none that is known; ``policies`` are those that isolate it, audited ones if
+    ``kind`` says so. What is ``stale`` would be allowed by now.
     """
 
     kind: LogKind
@@ -41,6 +41,7 @@ class Named(msgspec.Struct, frozen=True):
     policies: tuple[PolicyKey, ...]
     line: bytes
     text: str
+    stale: bool = False
 
 
 class PairKey(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +84,7 @@ class Record:
                 self._counts[each.kind] += 1
                 what = (each.source, each.target, each.service, each.direction.value)
                 self._pairs.add(PairKey(each.kind.value, *what), each.when)
-                if each.kind is LogKind.AUDIT:
+                if each.kind is LogKind.AUDIT and not each.stale:
                     policies = tuple(map(str, each.policies))
                     self._ledger.add(AuditedKey(policies, *what), each.when)
         self.ring.add([each.line for each in denials])

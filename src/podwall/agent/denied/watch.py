@@ -76,14 +76,15 @@ class Surroundings(msgspec.Struct, Generic[P], frozen=True):
     Attributes:
         open: opens the log group; raises :class:`KernelError`.
         wanted: whether there is anything to read.
-        name: names packets; raises :class:`KernelError` once nobody can.
+        name: names packets, and says how many it could not; raises :class:`KernelError` once the
+            agent is ending.
         audited: the audited policies of the cluster, ``None`` as long as it is not known.
         told: is told what was named, after it was kept.
     """
 
     open: Callable[[], AbstractContextManager[Source[P]]]
     wanted: Callable[[], bool]
-    name: Callable[[Sequence[P]], Sequence[Named]]
+    name: Callable[[Sequence[P]], tuple[Sequence[Named], int]]
     audited: Callable[[], Mapping[PolicyKey, Policy] | None]
     told: Callable[[Sequence[Named]], None]
 
@@ -127,7 +128,8 @@ class DeniedPackets(Generic[P]):
         self._thread = threading.Thread(target=self._run, name="podwall-denied", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Go on from what an agent before this one kept, and begin to follow."""
+        self._record.load()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -155,7 +157,6 @@ class DeniedPackets(Generic[P]):
         )
 
     def _run(self) -> None:
-        self._record.load()
         while not self._stopping.is_set():
             pause = LOOK_EVERY
             if self._wanted():
@@ -225,8 +226,8 @@ class DeniedPackets(Generic[P]):
     def _name(self) -> None:
         start = self._work()
         batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-        named = self._around.name(batch)
-        self._unnamed += len(batch) - len(named)
+        named, unnamed = self._around.name(batch)
+        self._unnamed += unnamed
         self._record.add(named)
         self._around.told(named)
         self._bucket.spend(self._work() - start)
@@ -236,11 +237,19 @@ class DeniedPackets(Generic[P]):
         if self._clock() < self._keep_at:
             return
         self._keep_at = self._clock() + KEEP_EVERY
-        if self._status.wanted or self._record.audits:
-            audited = self._around.audited()
+        try:
+            audited = self._around.audited() if self._worth_asking else None
             if audited is not None:
                 self._record.follow(audited)
-        self._record.save()
+            self._record.save()
+        except KernelError:
+            pass  # The agent is ending.
+        except Exception as error:
+            log.error("a defect of podwall", exc_info=error)
+
+    @property
+    def _worth_asking(self) -> bool:
+        return self._status.wanted or self._record.audits
 
     def _wait(self, source: Source[P] | None, seconds: float) -> bool:
         """Wait for something to read, but not longer than that; whether there is something."""

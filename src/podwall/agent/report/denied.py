@@ -88,6 +88,8 @@ class DenialEvents:
     def note(self, denials: Sequence[Named]) -> None:
         """Something was denied."""
         for each in denials:
+            if each.stale:
+                continue
             for policy in each.policies[:MOST_POLICIES]:
                 pair = _Pair(policy, each.kind, each.source, each.target)
                 last = self._last.get(pair)

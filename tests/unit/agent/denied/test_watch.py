@@ -57,17 +57,18 @@ class World:
             work=lambda: self.work,
         )
 
-    def _name(self, packets: Sequence[str]) -> Sequence[Named]:
+    def _name(self, packets: Sequence[str]) -> tuple[Sequence[Named], int]:
         if self.defect is not None:
             raise self.defect
         self.work += self.cost * len(packets)
         self.batches.append(len(packets))
         kinds = (LogKind.AUDIT if each.startswith("audit") else LogKind.DENY for each in packets)
-        return [
+        found = [
             named(each, kind=kind, policies=("dev/a",))
             for each, kind in zip(packets, kinds, strict=True)
             if not each.startswith("nameless")
         ]
+        return found, len(packets) - len(found)
 
 
 @contextmanager
