@@ -22,6 +22,7 @@ from podwall.learn.proposal import propose
 from podwall.learn.reading import read_list
 from podwall.manifest import load
 from podwall.model.net import Family
+from podwall.model.policy import Mode
 from tests.builders import namespace, pod
 
 pytestmark = pytest.mark.kernel
@@ -117,6 +118,34 @@ def test_what_was_learned_keeps_just_what_was_seen_open(
     through = {(source, target, service) for source, target, _, service in keys}
     between = {each for each in through if each[0] != each[1] and {each[0], each[1]} <= pods}
     assert between == OPEN
+
+
+@pytest.mark.parametrize("lab", [(Family.V4,)], indirect=True)
+def test_audited_first_a_proposal_denies_nothing_and_is_safe_until_something_new_is_seen(
+    lab: client.Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["learn", "--lab", "learnt", "--audit"]) == 0
+    proposed = load(["-"], stdin=io.BytesIO(capsys.readouterr().out.encode()))
+    assert {each.mode for each in proposed.policies} == {Mode.AUDIT}
+    before = lab.snapshot()
+    lab.apply(
+        build_snapshot(
+            before.pods.values(),
+            before.namespaces.values(),
+            proposed.policies,
+            before.nodes.values(),
+        ),
+        probe=False,
+    )
+    assert main(["audit", "--lab", "learnt"]) == 0
+    assert "not safe" not in capsys.readouterr().out
+
+    talk(lab, "shop/web-1", ("data/db-0/81/tcp",))  # It still can: nothing is enforced.
+    assert main(["audit", "--lab", "learnt", "-n", "data"]) == 1
+    said = capsys.readouterr().out
+    assert "data/learned-db-0: not safe" in said
+    assert "shop/pod/web-1 → data/pod/db-0 81/tcp, ingress, 1 time" in said
+    assert "data/learned-dns-0: safe" in said
 
 
 @pytest.mark.parametrize("lab", [(Family.V4,)], indirect=True)
