@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podwall.explain.explanation import Explanation, Grant, hook_story, judged_end
+from podwall.explain.explanation import Explanation, Grant, hook_story
 from podwall.explain.grouping import Grid, group
 from podwall.explain.matrix import ReachMatrix
-from podwall.policy.decision import DirectionDecision, PolicyRefusal
-from podwall.ruleset.ir import (
-    AddressPort,
-    AddToSet,
-    ChainRole,
-    Drop,
-    Goto,
-    IPSet,
-    Jump,
-    Log,
-    Match,
-    MatchPorts,
-    MatchProtocol,
-    MatchSet,
-    Member,
-    Net,
-    Reject,
-    Return,
-    Rule,
-)
+from podwall.explain.story import Line, Tone, direction_lines, stop_lines, whose
+from podwall.policy.decision import DirectionDecision
 from podwall.ruleset.journey import StopTrace
 
 _STYLE = {True: "green", False: "bold red"}
-_SHOWN_MEMBERS = 4
+_TONES = {Tone.PLAIN: "", Tone.ASIDE: "dim", Tone.WARNING: "yellow"}
 _NAME_WIDTH = 44
 _MOST_COLUMNS = 6
 _MOST_NAMES = 12
@@ -55,7 +37,7 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
     )
     deciding = explanation.deciding
     if deciding is not None:
-        console.print(f"  decided by the {deciding.direction.value} of {_who(deciding)}")
+        console.print(f"  decided by the {deciding.direction.value} of {whose(deciding)}")
     if not explanation.agrees:
         console.print(
             Text(
@@ -75,56 +57,15 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
         console.print("\nNo node of the cluster judges this traffic.")
 
 
-def _who(direction: DirectionDecision) -> str:
-    return str(direction.subject) if direction.subject else judged_end(direction.direction)
-
-
 def _show_direction(console: Console, direction: DirectionDecision, grant: Grant | None) -> None:
     console.print(
         Text.assemble(
             (f"{direction.direction.value.capitalize()}", "bold"),
-            f" of {_who(direction)}: ",
+            f" of {whose(direction)}: ",
             (direction.verdict.value, _STYLE[direction.allowed]),
         )
     )
-    if direction.isolated_by:
-        console.print(f"  isolated by {', '.join(map(str, direction.isolated_by))}")
-    if direction.exemption is not None:
-        console.print(f"  {direction.exemption.value}")
-    if direction.allowed_by is not None:
-        console.print(f"  allowed by {direction.allowed_by}")
-        if grant is not None:
-            console.print(f"    {grant.peer}; {grant.port}")
-    _show_refusals(console, direction.refusals, "  ")
-    if direction.audited_by:
-        _show_audit(console, direction)
-
-
-def _show_audit(console: Console, direction: DirectionDecision) -> None:
-    """What policies that are only audited would make of it."""
-    console.print(f"  audited by {', '.join(map(str, direction.audited_by))}")
-    audit = direction.audit
-    if audit is None:
-        return
-    if direction.would_deny:
-        console.print(Text("  would be denied if enforced:", style="yellow"))
-        _show_refusals(console, audit.refusals, "    ")
-    elif audit.allowed_by is not None and audit.allowed_by.policy in direction.audited_by:
-        console.print(f"  would be allowed by {audit.allowed_by} if enforced")
-
-
-def _show_refusals(console: Console, refusals: Sequence[PolicyRefusal], margin: str) -> None:
-    for refusal in refusals:
-        if not refusal.rules:
-            console.print("\n".join(f"{margin}{line}" for line in str(refusal).splitlines()))
-        for rule in refusal.rules:
-            console.print(f"{margin}{rule.rule} does not allow it:")
-            reasons = [*map(str, rule.peers), *map(str, rule.ports)]
-            for reason in reasons or ["nothing in it could be understood (S10)"]:
-                console.print(f"{margin}  {reason}")
-        if refusal.rules and refusal.problems:
-            for problem in refusal.problems:
-                console.print(f"{margin}not understood: {problem}")
+    _show_lines(console, direction_lines(direction, grant), 1)
 
 
 def _show_stop(console: Console, explanation: Explanation, stop: StopTrace) -> None:
@@ -135,67 +76,13 @@ def _show_stop(console: Console, explanation: Explanation, stop: StopTrace) -> N
             (stop.trace.verdict.value, _STYLE[stop.trace.verdict.value == "allowed"]),
         )
     )
-    rules = explanation.rulesets[stop.stop.node].family(explanation.decision.flow.src.family)
-    for step in stop.trace.steps:
-        note = step.rule.comment or rules.chains[step.chain].notes.get(step.index, "")
-        comment = f"   # {note}" if note else ""
-        if step.failed is None:
-            where = f"    {step.chain} rule {step.index + 1}: "
-            console.print(Text(f"{where}{_target(step.rule)}{comment}"))
-        elif rules.chains[step.chain].role is ChainRole.PROFILE:
-            where = f"    {step.chain} rule {step.index + 1}: "
-            console.print(Text(f"{where}no, {_failure(step.failed)}{comment}", style="dim"))
-    for ipset, holds in explanation.sets_of(stop):
-        answer = "holds it" if holds else "does not hold it"
-        console.print(Text(f"    set {_set_text(ipset)}: {answer}", style="dim"))
+    _show_lines(console, stop_lines(explanation, stop), 2)
 
 
-def _failure(match: Match) -> str:
-    """Why a rule of a profile does not match, in words."""
-    match match:
-        case MatchSet(name, ends):
-            return f"{','.join(end.value for end in ends)} is not in {name}"
-        case MatchProtocol(protocol):
-            return f"it is not {protocol.name}"
-        case MatchPorts(ports):
-            return f"the port is not in {','.join(map(str, ports))}"
-        case _:
-            return f"{type(match).__name__} does not hold"
-
-
-def _target(rule: Rule) -> str:
-    match rule.target:
-        case Jump(chain):
-            return f"calls {chain}"
-        case Goto(chain):
-            return f"goes to {chain}"
-        case Return():
-            return "goes back: nothing against it here"
-        case Drop():
-            return "dropped"
-        case Reject():
-            return "rejected"
-        case Log(kind, group):
-            return f"told to who listens to NFLOG group {group}, as {kind.value}"
-        case AddToSet(name):
-            return f"its flow is noted in {name}, to be told of once"
-
-
-def _set_text(ipset: IPSet) -> str:
-    members = [_member_text(each) for each in sorted(ipset.members)]
-    shown = ", ".join(members[:_SHOWN_MEMBERS])
-    more = f" and {len(members) - _SHOWN_MEMBERS} more" if len(members) > _SHOWN_MEMBERS else ""
-    return f"{ipset.name} ({ipset.type.value}, {len(members)} members): {shown}{more}"
-
-
-def _member_text(member: Member) -> str:
-    match member:
-        case Net(cidr, nomatch):
-            return f"{cidr} nomatch" if nomatch else str(cidr)
-        case AddressPort(address, protocol, port):
-            return f"{address} {port}/{protocol.name.lower()}"
-        case _:
-            return str(member)
+def _show_lines(console: Console, lines: Iterable[Line], depth: int) -> None:
+    for line in lines:
+        margin = "  " * (depth + line.depth)
+        console.print(Text(f"{margin}{line.text}", style=_TONES[line.tone]))
 
 
 def show_matrix(console: Console, matrix: ReachMatrix) -> None:
