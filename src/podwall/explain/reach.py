@@ -93,6 +93,14 @@ NOTHING = Reach(tuple((each, ()) for each in PORT_PROTOCOLS), False)
 """No port of any protocol, and no ICMP."""
 
 
+def in_words(what: Reach) -> str:
+    """``6379/tcp, icmp``, or where less is missing than there is, ``all but 6379/tcp``."""
+    missing = minus(EVERYTHING, what)
+    if what.everything or what.nothing or len(str(missing)) >= len(str(what)):
+        return str(what)
+    return f"all but {missing}"
+
+
 def both(one: Reach, other: Reach) -> Reach:
     """What ``one`` and ``other`` let through."""
     return minus(one, minus(EVERYTHING, other))

@@ -182,7 +182,8 @@ class _Loader:
         used = {key.namespace for key in pods} | {key.namespace for key in self._policies}
         used |= {workload.key.namespace for workload in self._workloads.values()}
         namespaces = dict(self._namespaces)
-        for name in sorted(used - namespaces.keys()):
+        undeclared = tuple(sorted(used - namespaces.keys()))
+        for name in undeclared:
             namespaces[name] = make_namespace(name)
         return Manifests(
             pods=tuple(pods.values()),
@@ -192,6 +193,7 @@ class _Loader:
             diagnostics=sort_diagnostics(self._diagnostics),
             skipped=dict(sorted(self._skipped.items())),
             origins={key: self._declared["NetworkPolicy", key] for key in self._policies},
+            undeclared=undeclared,
         )
 
     def _made_pods(self) -> dict[PodKey, Pod]:

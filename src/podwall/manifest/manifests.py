@@ -31,8 +31,9 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
 class Manifests(msgspec.Struct, frozen=True):
     """Everything that was read, in the order of the input.
 
-    ``namespaces`` end with those that are used but declared nowhere (S18). ``skipped`` counts the
-    objects of kinds that do not matter here. ``origins`` tells where each policy stands.
+    ``namespaces`` end with those that are used but declared nowhere (S18), and ``undeclared`` names
+    these. ``skipped`` counts the objects of kinds that do not matter here. ``origins`` tells where
+    each policy stands.
     """
 
     pods: tuple[Pod, ...] = ()
@@ -42,6 +43,7 @@ class Manifests(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...] = ()
     skipped: Mapping[str, int] = {}
     origins: Mapping[PolicyKey, Origin] = {}
+    undeclared: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
