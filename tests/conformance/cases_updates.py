@@ -60,6 +60,8 @@ def cases() -> Iterator[Case]:
             "except-grows-and-shrinks": ("S25 S26", except_story(direction)),
             "pod-changes-the-number-of-a-name": ("S36 S37", renumbered_story(direction)),
             "rules-swap-their-places": ("S3", swapped_story(direction)),
+            "policy-is-audited-first": ("S51", audited_story(direction)),
+            "audited-policy-beside-an-enforced-one": ("S51", half_audited_story(direction)),
         }
         for name, (clauses, steps) in stories.items():
             yield Case(f"updates/{where}-{name}", tuple(clauses.split()), steps)
@@ -88,6 +90,44 @@ def policy_story(direction: str) -> tuple[Step, ...]:
             *(untouched(direction, each) for each in ("red/a", "red/b")),
             delete=(policy_key(),),
             note="it goes",
+        ),
+    )
+
+
+def audited(policy: Manifest) -> Manifest:
+    """The same policy in audit mode."""
+    annotations = {"podwall.dev/mode": "audit"}
+    return {**policy, "metadata": {**policy["metadata"], "annotations": annotations}}
+
+
+def audited_story(direction: str) -> tuple[Step, ...]:
+    (policy,) = to_web(direction)
+    return (
+        step(untouched(direction, "red/a"), apply=(audited(policy),), note="it is audited"),
+        step(expected(direction, "red/a", {"red/d"}), apply=(policy,), note="it is enforced"),
+        step(untouched(direction, "red/a"), apply=(audited(policy),), note="it is audited again"),
+    )
+
+
+def half_audited_story(direction: str) -> tuple[Step, ...]:
+    closed = isolating(direction, name="closed")
+    b = isolating(direction, rule(direction, [{"podSelector": letter("b")}]), name="b")
+    return (
+        step(
+            expected(direction, "red/a", {"red/b"}),
+            apply=(audited(closed), b),
+            note="what closes is audited, what isolates and opens is not",
+        ),
+        step(
+            expected(direction, "red/a", NOBODY),
+            apply=(closed, audited(b)),
+            note="what opens is audited, and opens nothing",
+        ),
+        step(expected(direction, "red/a", {"red/b"}), apply=(b,), note="both are enforced"),
+        step(
+            untouched(direction, "red/a"),
+            apply=(audited(closed), audited(b)),
+            note="both are audited",
         ),
     )
 

@@ -22,6 +22,7 @@ SHOWN_BY_CASES = (
     47,
     48,
     49,
+    51,
 )
 """All clauses but those about addresses rewritten on the way (S31), connections that exist already
 (S45, S46) and forged addresses (S50), which need more than new connections to be seen."""

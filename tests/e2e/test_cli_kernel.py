@@ -86,6 +86,24 @@ def test_apply_enforces_and_a_second_one_has_nothing_to_change(host: Host) -> No
     assert "10.1.1.10" in before
 
 
+def test_what_is_denied_is_logged_if_asked_and_that_is_no_difference(host: Host) -> None:
+    switches = ("--log-denied", "--log-group", "12")
+    first = host.apply("audit", *switches)
+    assert first.status == 0, first.stderr
+    before = host.everything()
+    for kind in ("deny", "audit"):
+        assert before.count(f'-j NFLOG --nflog-prefix "podwall {kind}" --nflog-group 12 ') == 2
+    again = host.apply("audit", *switches)
+    assert again.stdout.startswith("nothing to change")
+    # Without the switch the rules and sets that log what is denied go; what is audited stays.
+    assert host.apply("audit").status == 0
+    assert "podwall deny" not in host.everything()
+    assert "PW4-logged" not in host.everything()
+    assert host.everything().count("--nflog-group 9357 ") == 2
+    assert host.podwall("cleanup").status == 0
+    assert host.ours() == []
+
+
 def test_diff_shows_the_lines_that_apply_would_send_and_then_none(host: Host) -> None:
     shown = host.diff("example")
     assert shown.status == 1

@@ -23,7 +23,6 @@ from podwall.model.policy import (
     AnyPort,
     Direction,
     IPBlock,
-    Mode,
     NamedPort,
     NumberedPorts,
     Peer,
@@ -79,14 +78,14 @@ def judge(
     isolate, is said beside the verdict (S51).
     """
     subject = snapshot.owner(subject_address(flow, direction))
-    isolating = () if subject is None else isolating_policies(snapshot, subject, direction)
-    audited = () if subject is None else audited_policies(snapshot, subject, direction)
+    together = () if subject is None else selecting_policies(snapshot, subject, direction)
+    isolating = tuple(policy for policy in together if not policy.is_audited)
+    audited = tuple(policy for policy in together if policy.is_audited)
     exemption = find_exemption(snapshot, flow, direction, settings)
     key = None if subject is None else subject.key
     decision = _decide(snapshot, flow, direction, key, isolating, exemption)
     if not audited:
         return decision
-    together = tuple(sorted((*isolating, *audited), key=lambda policy: policy.key))
     return msgspec.structs.replace(
         decision,
         audited_by=tuple(policy.key for policy in audited),
@@ -159,18 +158,14 @@ def isolating_policies(snapshot: Snapshot, pod: Pod, direction: Direction) -> tu
     (S23), and an audited policy isolates nothing (S51).
     """
     return tuple(
-        policy
-        for policy in selecting_policies(snapshot, pod, direction)
-        if policy.mode is Mode.ENFORCE
+        policy for policy in selecting_policies(snapshot, pod, direction) if not policy.is_audited
     )
 
 
 def audited_policies(snapshot: Snapshot, pod: Pod, direction: Direction) -> tuple[Policy, ...]:
     """The policies that would isolate ``pod`` but are audited, sorted by key (S51)."""
     return tuple(
-        policy
-        for policy in selecting_policies(snapshot, pod, direction)
-        if policy.mode is Mode.AUDIT
+        policy for policy in selecting_policies(snapshot, pod, direction) if policy.is_audited
     )
 
 
