@@ -94,6 +94,11 @@ class Record:
         with self._lock:
             self._ledger.follow(audited)
 
+    def knows(self, denials: Sequence[Named]) -> bool:
+        """Whether all the audited policies that they name were told before."""
+        audited = (each for each in denials if each.kind is LogKind.AUDIT)
+        return all(str(key) in self._ledger.policies for each in audited for key in each.policies)
+
     @property
     def audits(self) -> bool:
         """Whether there were audited policies when they were last told."""

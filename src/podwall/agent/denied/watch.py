@@ -228,6 +228,8 @@ class DeniedPackets(Generic[P]):
         batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         named, unnamed = self._around.name(batch)
         self._unnamed += unnamed
+        if not self._record.knows(named):
+            self._follow_policies()
         self._record.add(named)
         self._around.told(named)
         self._bucket.spend(self._work() - start)
@@ -238,18 +240,18 @@ class DeniedPackets(Generic[P]):
             return
         self._keep_at = self._clock() + KEEP_EVERY
         try:
-            audited = self._around.audited() if self._worth_asking else None
-            if audited is not None:
-                self._record.follow(audited)
+            if self._status.wanted or self._record.audits:
+                self._follow_policies()
             self._record.save()
         except KernelError:
             pass  # The agent is ending.
         except Exception as error:
             log.error("a defect of podwall", exc_info=error)
 
-    @property
-    def _worth_asking(self) -> bool:
-        return self._status.wanted or self._record.audits
+    def _follow_policies(self) -> None:
+        audited = self._around.audited()
+        if audited is not None:
+            self._record.follow(audited)
 
     def _wait(self, source: Source[P] | None, seconds: float) -> bool:
         """Wait for something to read, but not longer than that; whether there is something."""

@@ -199,6 +199,16 @@ def test_the_ledger_follows_the_policies_and_is_written_now_and_then_and_at_the_
     assert [each.source for each in audited.flows] == ["audit a"]
 
 
+def test_a_policy_is_known_before_anything_is_counted_for_it(tmp_path: Path) -> None:
+    with world(tmp_path) as found:
+        found.group.put("audit a")
+        until(lambda: found.thread.status().audited)
+        assert found.record.audits
+        found.record.follow({A.key: A})
+        ((_, (audited,), _),) = [found.record.audited()]
+        assert [each.source for each in audited.flows] == ["audit a"]
+
+
 def test_a_thread_that_was_never_started_can_be_stopped(tmp_path: Path) -> None:
     found = World(tmp_path)
     found.thread.stop(1)
