@@ -100,6 +100,19 @@ COMMANDS: tuple[Command, ...] = (
         ("podwall check examples/shop", "podwall check policies/ --fail-on error -o json"),
     ),
     Command(
+        "drops",
+        "podwall.cli.drops",
+        "run",
+        "add_drops",
+        "print denied packets by name, and why they were denied",
+        (
+            "podwall drops --follow",
+            "podwall drops --since 10m --to shop/statefulset/db --port 5432",
+            "podwall drops --lab --for 30s --count",
+            f"podwall drops {EXAMPLE} --node-name worker-1 -o jsonl",
+        ),
+    ),
+    Command(
         "audit",
         "podwall.cli.audit",
         "run",
@@ -111,6 +124,19 @@ COMMANDS: tuple[Command, ...] = (
             "--connections examples/connections/shop.txt",
             "podwall audit --live",
             "podwall audit --lab --for 1m -o json",
+        ),
+    ),
+    Command(
+        "whatif",
+        "podwall.cli.whatif",
+        "run",
+        "add_whatif",
+        "say which connections a change opens and which it closes",
+        (
+            "podwall whatif examples/shop --with examples/changes/open-catalog-to-payment.yaml",
+            "podwall whatif examples/shop --with examples/changes -o markdown --fail-on opens",
+            "podwall whatif examples/shop --without shop/api --label shop/deployment/cart tier=web",
+            "podwall whatif --live --with change.yaml",
         ),
     ),
     Command(
