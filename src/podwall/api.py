@@ -38,8 +38,11 @@ from podwall.promises.model import Promise
 from podwall.ruleset.compile import compile_node
 from podwall.ruleset.ir import Ruleset
 from podwall.ruleset.validate import validate
+from podwall.whatif.changes import Change, apply_change
+from podwall.whatif.compare import compare
+from podwall.whatif.outcome import Outcome
 
-__all__ = ["Cluster", "Promises", "Settings", "read_promises"]
+__all__ = ["Change", "Cluster", "Outcome", "Promises", "Settings", "read_promises"]
 
 
 class Promises(msgspec.Struct, frozen=True):
@@ -209,6 +212,27 @@ class Cluster(msgspec.Struct, frozen=True):
         """Who can reach whom on which ports; ``others`` are ends besides pods and nodes."""
         parties = parties_of(self.snapshot, by_workload, others)
         return compute_matrix(self.snapshot, parties, self.settings, progress)
+
+    def changed(self, change: Change) -> Cluster:
+        """What the cluster would be after ``change``.
+
+        Raises:
+            InputError: the change names something that is not there, or is so already.
+        """
+        return msgspec.structs.replace(self, snapshot=apply_change(self.snapshot, change))
+
+    def compare(
+        self,
+        after: Cluster,
+        *,
+        others: Sequence[End] = (),
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Outcome:
+        """Which connections open and which close on the way to ``after``, and why.
+
+        ``others`` are ends besides pods and nodes. This cluster's switches count for both.
+        """
+        return compare(self.snapshot, after.snapshot, self.settings, others, progress)
 
     def ruleset(self, node: str) -> Ruleset:
         """What the kernel of ``node`` shall hold."""

@@ -7,14 +7,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from podwall.api import Cluster
 from podwall.cli import agent_ask, options, source
 from podwall.cli.output import Status, out, print_json, print_note, progress
+from podwall.cli.outside import outside_ends
 from podwall.cli.show import matrix_csv, show_explanation, show_matrix
 from podwall.errors import InputError
-from podwall.explain.ends import End
-from podwall.lab.hosts import outside_hosts
-from podwall.model.net import Family
 
 
 def add_render(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +102,7 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
 def matrix(args: argparse.Namespace) -> Status:
     """Print who can reach whom on which ports."""
     cluster = source.cluster_of(args)
-    others = [] if args.no_outside else _outside(cluster)
+    others = [] if args.no_outside else outside_ends(cluster.snapshot)
     with progress("asking the oracle") as report:
         computed = cluster.matrix(by_workload=args.by == "workload", others=others, progress=report)
     if args.output == "json":
@@ -115,16 +112,3 @@ def matrix(args: argparse.Namespace) -> Status:
     else:
         show_matrix(out(), computed)
     return options.input_status(cluster)
-
-
-def _outside(cluster: Cluster) -> list[End]:
-    """An address inside each block of the policies, one inside each hole, and one outside."""
-    families = [
-        family
-        for family in Family
-        if any(each.family is family for each in cluster.snapshot.owners)
-    ]
-    return [
-        End(f"{host.address} ({host.title})", (host.address,))
-        for host in outside_hosts(cluster.snapshot, families)
-    ]

@@ -119,9 +119,17 @@ def source_title(args: argparse.Namespace) -> str:
     if (lab := _lab(args)) is not None:
         return f"lab {lab}"
     if _is_live(args):
-        node = ask(args.state_dir, AskStatus(), AgentStatus, STATUS_PATIENCE).node
-        return f"the agent of node {node}"
+        return f"the agent of node {agent_node(args)}"
     return ", ".join("standard input" if each == "-" else each for each in args.files)
+
+
+def agent_node(args: argparse.Namespace) -> str:
+    """The node of this host's agent.
+
+    Raises:
+        AgentError: no agent answers.
+    """
+    return ask(args.state_dir, AskStatus(), AgentStatus, STATUS_PATIENCE).node
 
 
 def _lab(args: argparse.Namespace) -> str | None:
