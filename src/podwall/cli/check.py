@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> Status:
     cluster = source.cluster_of(args)
     findings = tuple(
         each
-        for each in check(cluster.snapshot, _remarks(cluster.diagnostics))
+        for each in check(cluster.snapshot, remarks(cluster.diagnostics))
         if each.code not in args.ignore
     )
     for each in skipped_checks(cluster.snapshot)[:1]:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> Status:
     return options.input_status(cluster, _status(args.fail_on, findings))
 
 
-def _remarks(diagnostics: tuple[Diagnostic, ...]) -> dict[PolicyKey, list[str]]:
+def remarks(diagnostics: tuple[Diagnostic, ...]) -> dict[PolicyKey, list[str]]:
     """The decoder's warnings by policy, as the checks want them."""
     remarks: dict[PolicyKey, list[str]] = {}
     for each in diagnostics:

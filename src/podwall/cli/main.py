@@ -92,6 +92,25 @@ COMMANDS: tuple[Command, ...] = (
         (f"podwall matrix {EXAMPLE}", "podwall matrix examples/shop --by pod -o csv"),
     ),
     Command(
+        "report",
+        "podwall.cli.page",
+        "report",
+        "add_report",
+        "write a page to explore: the matrix, every verdict, the policies",
+        (
+            "podwall report examples/shop -o report.html",
+            f"podwall report {EXAMPLE} --title 'Our policies' -o - > policies.html",
+        ),
+    ),
+    Command(
+        "ui",
+        "podwall.cli.page",
+        "ui",
+        "add_ui",
+        "show that page in a browser and keep it up to date",
+        ("podwall ui examples/shop", "podwall ui --lab --listen 127.0.0.1:8080"),
+    ),
+    Command(
         "check",
         "podwall.cli.check",
         "run",
