@@ -106,8 +106,8 @@ class DeniedStatus(msgspec.Struct, frozen=True):
     deny is logged in any case. ``wanted`` is whether there is anything to read, ``reading`` whether
     it is read; if it is wanted and not read, ``error`` says why. ``since`` is when ``reading`` last
     changed. ``denied`` and ``audited`` count flows since the start: one that goes on counts once in
-    some seconds. ``lost`` times the kernel had to throw packets away before they were read, and
-    ``unnamed`` packets were too many to be named.
+    some seconds. ``lost`` packets were logged and thrown away before they were read, ``unnamed``
+    ones were too many to be named, or came before the cluster was known.
     """
 
     logging: bool = False

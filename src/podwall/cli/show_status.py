@@ -88,13 +88,13 @@ def _kernel(kernel: KernelStatus, now: float) -> Text:
 def _denied(denied: DeniedStatus) -> Text:
     if not denied.wanted and not denied.logging:
         return Text("not logged (log-denied is off)")
-    logged = f"logged, {_count(denied.denied, 'flow')}" if denied.logging else "not logged"
-    audited = f"{_count(denied.audited, 'flow')} would be by audited policies"
-    text = Text(f"{logged}; {audited}" if denied.wanted else logged)
+    text = Text(f"logged, {_count(denied.denied, 'flow')}" if denied.logging else "not logged")
+    if denied.audited or not denied.logging:
+        text.append(f"; audited policies would deny {_count(denied.audited, 'flow')}")
     if denied.lost:
-        text.append(f", {denied.lost} times some were lost", "yellow")
+        text.append(f"; {_count(denied.lost, 'packet')} lost", "yellow")
     if denied.unnamed:
-        text.append(f", {denied.unnamed} too many to be named", "yellow")
+        text.append(f"; {_count(denied.unnamed, 'packet')} without a name", "yellow")
     if denied.error:
         text.append(f"\n{'':14}NOT READ: {denied.error}", "bold red")
     return text

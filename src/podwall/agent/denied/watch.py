@@ -58,7 +58,7 @@ class Source(Protocol[P_co]):
 
     @property
     def lost(self) -> int:
-        """How often packets were thrown away before they were read."""
+        """Packets that were thrown away before they were read."""
         ...
 
     def fileno(self) -> int:

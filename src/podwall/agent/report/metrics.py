@@ -275,8 +275,8 @@ def _denied(status: AgentStatus) -> Iterable[Metric]:
         bool(denied.wanted and denied.error),
     )
     for name, text, value in (
-        ("lost", "Times that the kernel threw logged packets away, unread.", denied.lost),
-        ("unnamed", "Logged packets that were too many to be named.", denied.unnamed),
+        ("lost", "Logged packets that the kernel threw away, unread.", denied.lost),
+        ("unnamed", "Logged packets that got no name.", denied.unnamed),
     ):
         yield CounterMetricFamily(f"podwall_denied_log_{name}", text, value=value)
 
