@@ -41,6 +41,13 @@ print(json.dumps({
 """
 
 
+_READ = """
+from podwall.dataplane.nflog import NflogReader
+with NflogReader(9357) as reader:
+    print(open("/proc/self/net/netfilter/nfnetlink_log").read().split()[0])
+"""
+
+
 @pytest.fixture
 def kernel() -> Iterator[PrivateKernel]:
     with private_kernel() as kernel:
@@ -96,3 +103,14 @@ def test_neither_capability_can_be_spared(missing: str, mode: Mode, image: Image
     applied = image.podwall("apply", EXAMPLE, *WHERE, "--mode", mode.value, capabilities=[other])
     assert applied.status == 3
     assert "error: " in applied.stderr
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_denied_packets_are_logged_and_read_with_the_same_two(mode: Mode, image: Image) -> None:
+    words = ("apply", EXAMPLE, *WHERE, "--log-denied", "--mode", mode.value)
+    applied = image.podwall(*words)
+    assert (applied.status, applied.stderr) == (0, "")
+    read = image.run(sys.executable, "-c", _READ)
+    assert (read.status, read.stdout, read.stderr) == (0, "9357\n", "")
+    refused = image.run(sys.executable, "-c", _READ, capabilities=["net_raw"])
+    assert "it takes CAP_NET_ADMIN" in refused.stderr
