@@ -195,15 +195,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _tell_news(self) -> None:
         state = self.server.state
-        number, goes_on = state.number, True
+        number = state.number
         self._write(b": hello\n\n")
-        while goes_on:
+        while True:
             now, problem, goes_on = state.wait(number, PING_EVERY)
+            if not goes_on:
+                break
             if now == number:
                 self._write(b": still here\n\n")
             elif problem:
                 self._write(b"event: problem\ndata: " + msgspec.json.encode(problem) + b"\n\n")
-            elif goes_on:
+            else:
                 self._write(b"event: content\ndata: {}\n\n")
             number = now
 
