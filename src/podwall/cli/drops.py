@@ -20,7 +20,7 @@ from podwall.cli.connections import duration
 from podwall.cli.drops_agent import follow_agents, heads_of, kept_by
 from podwall.cli.drops_kernel import Fixed, KernelLog, Watched, logged_kinds, open_logs
 from podwall.cli.drops_model import Wanted, check_names, check_port
-from podwall.cli.drops_session import follow, tell, tell_pairs
+from podwall.cli.drops_session import check_log, follow, tell, tell_pairs
 from podwall.cli.output import print_note
 from podwall.cluster.snapshot import Snapshot
 from podwall.dataplane.command import SystemRunner
@@ -231,6 +231,8 @@ def _of_agents(
         if wanted.names:
             check_names(wanted, snapshot())
         heads = heads_of(places)
+        for head in heads:
+            check_log(head.node, head.status, bool(head.kept))
         title = title or f"node {heads[0].node}"
         heard = follow_agents(places, wanted.since)
         return follow(args, wanted, heard, title, [each.node for each in heads])

@@ -25,7 +25,7 @@ from podwall.errors import KernelError, PodwallError
 from podwall.explain.denial import name_packet
 from podwall.model.flow import Flow
 from podwall.model.settings import Settings
-from podwall.ruleset.ir import Log, LogKind
+from podwall.ruleset.ir import Log, LogKind, Rule
 
 if TYPE_CHECKING:
     from podwall.lab.client import Lab
@@ -110,10 +110,10 @@ def logged_kinds(dataplane: KernelDataPlane) -> dict[LogKind, int]:
     observed = dataplane.observe()
     return {
         rule.target.kind: rule.target.group
-        for rules in (observed.v4, observed.v6)
-        for chain in rules.chains.values()
-        for rule in chain.rules
-        if isinstance(rule.target, Log)
+        for family in (observed.v4, observed.v6)
+        for rules in family.chains.values()
+        for rule in rules
+        if isinstance(rule, Rule) and isinstance(rule.target, Log)
     }
 
 

@@ -90,7 +90,7 @@ def tell(args: argparse.Namespace, wanted: Wanted, told: Told, check: Callable[[
     if not found and wanted.names:
         check()
     for head in told.heads:
-        _check_log(head.node, head.status, bool(told.drops))
+        check_log(head.node, head.status, bool(told.drops))
         if head.overwritten and (args.since is None or args.count):
             print_note(f"{head.overwritten} older ones of node {head.node} are no longer kept")
     nodes = [each.node for each in told.heads]
@@ -114,7 +114,7 @@ def tell_pairs(args: argparse.Namespace, wanted: Wanted, places: Iterable[str]) 
     for place in places:
         answer = ask(place, AskPairs(), DropPairs)
         nodes.append(answer.node)
-        _check_log(answer.node, answer.status, bool(answer.pairs))
+        check_log(answer.node, answer.status, bool(answer.pairs))
         for each in answer.pairs:
             pair = Pair(
                 kind=each.kind,
@@ -145,7 +145,7 @@ def _as_drop(pair: Pair, when: float) -> Drop:
     )
 
 
-def _check_log(node: str, status: DeniedStatus, kept: bool) -> None:
+def check_log(node: str, status: DeniedStatus, kept: bool) -> None:
     """Say what keeps denials from being told.
 
     Raises:

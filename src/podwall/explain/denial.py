@@ -29,6 +29,7 @@ from podwall.policy.evaluate import evaluate, own_nodes, subject_address
 from podwall.ruleset.ir import LogKind
 
 _LINK_LOCAL = Cidr(Family.V6, 0xFE80 << 112, 10)
+_ALL_ON_LINK = Cidr(Family.V6, 0xFF02 << 112, 16)
 
 _STALE = {
     LogKind.DENY: "the policies of now allow it; they have changed, or the rules are about to",
@@ -110,6 +111,9 @@ def name_packet(
 ) -> tuple[Denial, ...]:
     """What a logged packet was: one denial, or two where audited policies of both ends object.
 
+    None where it is housekeeping of a link: pods on a bridge tell each other by ICMPv6 which groups
+    they listen to. That is dropped like all that is link-local, and nobody misses it.
+
     Args:
         snapshot: the cluster, or as much of it as is about the two ends.
         flow: the packet.
@@ -118,6 +122,8 @@ def name_packet(
         settings: the switches of the node that logged it.
         node: that node; only what it judges can have been the reason. Empty is any.
     """
+    if flow.protocol == Protocol.ICMPV6 and _local(flow.src) and flow.dst in _ALL_ON_LINK:
+        return ()
     decision = evaluate(snapshot, flow, settings)
     judged = [each for each in decision.directions if _judges(snapshot, flow, each, node)]
     case = _Case(snapshot, flow, kind, time, decision.verdict)

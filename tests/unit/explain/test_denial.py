@@ -179,6 +179,14 @@ def test_s48_a_link_local_address_is_never_forwarded() -> None:
     assert not denial.stale
 
 
+def test_s48_what_pods_on_a_bridge_tell_each_other_of_their_groups_is_no_denial() -> None:
+    report = icmp("fe80::1", "ff02::16")
+    assert name_packet(cluster(), report, LogKind.DENY, 0.0) == ()
+    mdns = flow("fe80::1", "ff02::fb", 5353, UDP)
+    assert len(name_packet(cluster(), mdns, LogKind.DENY, 0.0)) == 1
+    assert len(name_packet(cluster(), icmp("fe80::1", "fe80::2"), LogKind.DENY, 0.0)) == 1
+
+
 def test_what_the_policies_of_now_allow_is_stale_and_says_so() -> None:
     opened = policy("shop/open", {"role": "db"}, ingress=[allow()])
     denial = name(cluster(opened), flow(WEB, DB))
