@@ -9,8 +9,10 @@ and dot are written from a graph of the same view, since their programs do the l
 Equal input gives the same bytes.
 """
 
+from podwall.draw.chains import chains_picture
 from podwall.draw.picture import Picture
 from podwall.draw.policy import policy_picture
 from podwall.draw.theme import Theme
+from podwall.draw.translation import translation_picture
 
-__all__ = ["Picture", "Theme", "policy_picture"]
+__all__ = ["Picture", "Theme", "chains_picture", "policy_picture", "translation_picture"]

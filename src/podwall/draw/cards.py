@@ -29,6 +29,7 @@ class Line(msgspec.Struct, frozen=True):
     ink: Ink = Ink.INK
     sign: Sign | None = None
     indent: float = 0
+    tail: str = ""
 
 
 class Strip(msgspec.Struct, frozen=True):
@@ -95,7 +96,7 @@ def draw_card(
 
 
 def draw_line(canvas: Canvas, box: int, line: Line, at: tuple[float, float], room: float) -> None:
-    """Put a line at the top left corner ``at``."""
+    """Put a line at the top left corner ``at``; its tail stands behind it, as far as it fits."""
     x, y = at[0] + line.indent, at[1]
     room -= line.indent
     if line.sign is not None:
@@ -103,7 +104,11 @@ def draw_line(canvas: Canvas, box: int, line: Line, at: tuple[float, float], roo
         canvas.mark(line.sign, (x, y + lift), SIGN, line.ink, box)
         x += SIGN + 6
         room -= SIGN + 6
-    canvas.text(box, (x, y + line.style.ascent), line.text, line.style, line.ink, room)
+    label = canvas.text(box, (x, y + line.style.ascent), line.text, line.style, line.ink, room)
+    used = label.width + 8
+    if line.tail and room > used + 20:
+        at = (x + used, y + line.style.ascent)
+        canvas.text(box, at, line.tail, Style.SMALL, Ink.MUTED, room - used)
 
 
 def _draw_strip(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import unicodedata
+from collections.abc import Sequence
 
 SANS = (
     "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', "
@@ -127,9 +128,12 @@ def _cut(text: str, keep: int) -> str:
     return text[: keep - tail] + ELLIPSIS + (text[-tail:] if tail else "")
 
 
-def wrap(text: str, room: float, style: Style, most: int = 4) -> tuple[str, ...]:
-    """``text`` on up to ``most`` lines, broken at spaces; the last one holds what is left, cut."""
-    words = text.split(" ")
+def wrap(text: str | Sequence[str], room: float, style: Style, most: int = 4) -> tuple[str, ...]:
+    """``text`` on up to ``most`` lines, broken at spaces; the last one holds what is left, cut.
+
+    Of a list of words none is broken that has room on a line.
+    """
+    words = text.split(" ") if isinstance(text, str) else list(text)
     lines: list[str] = []
     line = ""
     while words:

@@ -62,7 +62,7 @@ LIGHT = Palette(
         Look.AUDIT: Fill("#fff8e1", "#9a6700", dashed=True, width=1.25),
         Look.WARNING: Fill("#fff8e1", "#9a6700", width=1.25),
         Look.DENY: Fill("#fff1f0", "#cf222e", width=1.25),
-        Look.HEAT: Fill("#ffdf9e"),
+        Look.HEAT: Fill("#bf8700"),
     },
 )
 
@@ -90,6 +90,6 @@ DARK = Palette(
         Look.AUDIT: Fill("#241c08", "#bb8009", dashed=True, width=1.25),
         Look.WARNING: Fill("#241c08", "#bb8009", width=1.25),
         Look.DENY: Fill("#2b1315", "#f85149", width=1.25),
-        Look.HEAT: Fill("#4a3200"),
+        Look.HEAT: Fill("#d29922"),
     },
 )
