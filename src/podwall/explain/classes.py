@@ -121,6 +121,7 @@ class Classes:
         self._classes: dict[Address, AddressClass] = {}
         self._labelled: dict[object, _Labelled] = {}
         self._judges: dict[object, Judges] = {}
+        self._deciding: dict[tuple[int, int], Snapshot] = {}
         self._peers: dict[tuple[int, int], frozenset[Peer]] = {}
         self._passages: dict[object, Reach] = {}
         self._boths: dict[tuple[int, int], Reach] = {}
@@ -181,6 +182,17 @@ class Classes:
             self._ports_seen(own, number),
             *((self._peers_seen(each, number), self._ports_seen(each, number)) for each in egress),
         )
+
+    def deciding(self, src: Address, dst: Address) -> Snapshot:
+        """The cluster with just the policies that decide between two ends, to ask why."""
+        egress = self.judges(src, Direction.EGRESS)
+        ingress = self.judges(dst, Direction.INGRESS)
+        found = self._deciding.get((egress.number, ingress.number))
+        if found is None:
+            policies = {**egress.snapshot.policies, **ingress.snapshot.policies}
+            found = msgspec.structs.replace(self._snapshot, policies=policies)
+            self._deciding[egress.number, ingress.number] = found
+        return found
 
     def _passage(
         self, direction: Direction, src: Address, dst: Address, one: bool, own_node: bool

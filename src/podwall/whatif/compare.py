@@ -170,19 +170,20 @@ class _Comparison:
     def _causes(self, pair: _Pair, services: Sequence[tuple[int, int | None]]) -> tuple[Cause, ...]:
         found: dict[Cause, None] = {}
         for service in services:
-            old = _decision(self._before, pair.before, service, self._settings)
-            new = _decision(self._after, pair.after, service, self._settings)
+            old = self._decision(0, pair.before, service)
+            new = self._decision(1, pair.after, service)
             if old is not None and new is not None:
                 found |= dict.fromkeys(causes_between(old, new))
             elif (there := new or old) is not None:
                 found |= dict.fromkeys(causes_of(there))
         return tuple(found)
 
-
-def _decision(
-    snapshot: Snapshot, ends: _Ends | None, service: tuple[int, int | None], settings: Settings
-) -> Decision | None:
-    return None if ends is None else evaluate(snapshot, Flow(*ends, *service), settings)
+    def _decision(
+        self, index: int, ends: _Ends | None, service: tuple[int, int | None]
+    ) -> Decision | None:
+        if ends is None:
+            return None
+        return evaluate(self._classes[index].deciding(*ends), Flow(*ends, *service), self._settings)
 
 
 def _judged_anew(before: Snapshot, after: Snapshot) -> dict[Direction, frozenset[str]]:
