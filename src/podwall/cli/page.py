@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from podwall.cli import options, source
 from podwall.cli.check import remarks
 from podwall.cli.output import Status, out, print_note, progress
 from podwall.cli.outside import outside_ends
-from podwall.draw import policy_picture
+from podwall.draw import Picture, policy_picture, translation_picture
 from podwall.errors import InputError, PodwallError
 from podwall.explain.ends import parse_service
 from podwall.model.policy import PolicyKey
@@ -150,7 +150,7 @@ class _Following:
         key = PolicyKey(words.get("namespace", ""), words.get("name", ""))
         if key not in self._cluster.snapshot.policies:
             raise InputError(f"there is no policy {key}")
-        return list(_draw(self._cluster, key))
+        return list(_draw(self._cluster, key, self._cluster.ruleset))
 
 
 def _subject(args: argparse.Namespace, cluster: Cluster) -> Subject:
@@ -171,13 +171,30 @@ def _subject(args: argparse.Namespace, cluster: Cluster) -> Subject:
         findings=tuple(check(cluster.snapshot, remarks(cluster.diagnostics))),
         problems=tuple(map(str, cluster.diagnostics)),
         outside=tuple(outside_ends(cluster.snapshot)),
-        draw=lambda key: _draw(cluster, key),
+        draw=lambda key: _draw(cluster, key, ruleset_of),
     )
 
 
-def _draw(cluster: Cluster, key: PolicyKey) -> Iterator[Drawing]:
-    picture = policy_picture(cluster.snapshot, [key])
-    yield Drawing("policy", picture.title, picture.description, picture.svg())
+def _draw(
+    cluster: Cluster, key: PolicyKey, ruleset_of: Callable[[str], Ruleset]
+) -> Iterator[Drawing]:
+    """What a policy says, and what became of it on a node that has a pod of it."""
+    snapshot = cluster.snapshot
+    yield _drawing("policy", policy_picture(snapshot, [key]))
+    policy = snapshot.policies[key]
+    nodes = (
+        pod.node
+        for pod in snapshot.pods.values()
+        if pod.key.namespace == key.namespace and policy.subject.matches(pod.labels)
+    )
+    node = next((each for each in nodes if each in snapshot.nodes), None)
+    if node is not None:
+        picture = translation_picture(snapshot, ruleset_of(node), key, where=node)
+        yield _drawing("translation", picture)
+
+
+def _drawing(kind: str, picture: Picture) -> Drawing:
+    return Drawing(kind, picture.title, picture.description, picture.svg())
 
 
 def _listen(text: str) -> tuple[str, int]:
