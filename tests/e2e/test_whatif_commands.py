@@ -12,6 +12,7 @@ from podwall.lab import client, state
 from podwall.lab.topology import Listen
 from podwall.lab.traffic import stream_between
 from podwall.model.net import Family, Protocol
+from tests.e2e.agent_site import NODE, PODS, site, until
 from tests.e2e.doc_blocks import ROOT
 
 SHOP = str(ROOT / "examples" / "shop")
@@ -160,3 +161,26 @@ def test_a_lab_also_says_which_connections_would_be_cut(
     (cut,) = cuts["cut"]
     assert (cut["from"], cut["to"], cut["service"]) == (catalog, database, "5432/tcp")
     assert f"x {catalog} → {database} 5432/tcp" in text
+
+
+@pytest.mark.kernel
+def test_a_live_node_says_which_connections_would_be_cut_and_its_agent_cuts_those(
+    tmp_path: Path,
+) -> None:
+    allowed, elsewhere = ("6379", "40001"), ("22", "40002")
+    with site(tmp_path) as own:
+        for service, sport in (allowed, elsewhere):
+            own.kernel.output(
+                *("conntrack", "-I", "-p", "tcp", "-s", "10.244.1.3", "-d", "10.244.1.2"),
+                *("--sport", sport, "--dport", service, "--state", "ESTABLISHED"),
+                *("-t", "1000", "-u", "ASSURED"),
+            )
+        change = ("--label", "default/web", "app=other")
+        done = own.inside("whatif", "--live", *change, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["cuts"]
+        assert found["nodes"] == [NODE]
+        (cut,) = found["cut"]
+        assert (cut["from"], cut["to"], cut["service"]) == ("default/web", "default/db", "6379/tcp")
+        own.server.ask("PATCH", f"{PODS}/web", {"metadata": {"labels": {"app": "other"}}})
+        until(lambda: "dport=6379" not in own.kernel.output("conntrack", "-L"), own.log)
