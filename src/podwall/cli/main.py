@@ -132,6 +132,20 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        "draw",
+        "podwall.cli.draw",
+        "run",
+        "add_draw",
+        "draw policies, what became of them, and the way through the chains",
+        (
+            f"podwall draw {EXAMPLE} -o policy.svg",
+            "podwall draw examples/shop --policy shop/payment --kind translation -o payment.svg",
+            "podwall draw examples/shop --namespace shop --format mermaid",
+            "podwall draw examples/shop -o pictures/",
+            "podwall draw --live --kind chains -o chains.svg",
+        ),
+    ),
+    Command(
         "audit",
         "podwall.cli.audit",
         "run",

@@ -49,7 +49,7 @@ _MOST_RULES = 8
 _MOST_PEERS = 8
 _MOST_LANES = 12
 _MOST_LINES = 9
-_OPTION = re.compile(r" (?=-)")
+_OPTION = re.compile(r" (?=-[a-z] )")
 
 _KINDS = {Direction.INGRESS: "Ingress", Direction.EGRESS: "Egress"}
 _WORDS = {Direction.INGRESS: "from", Direction.EGRESS: "to"}
