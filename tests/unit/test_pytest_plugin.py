@@ -91,8 +91,8 @@ def test_a_test_that_fails_says_why(project: pytest.Pytester) -> None:
             "promised: pod shop/web → pod shop/db 80/tcp is allowed",
             "but it is denied",
             "*shop/web → shop/db 80/tcp is denied (10.244.*",
-            "*ingress of shop/db is isolated by shop/db; shop/db ingress[[]0[]] does not allow "
-            "this port: not TCP 5432*",
+            "*ingress of shop/db is isolated by shop/db; no rule allows 80/tcp from shop/web; "
+            "shop/db ingress[[]0[]] allows 5432/tcp",
         ]
     )
 

@@ -145,6 +145,16 @@ def service_text(protocol: int, port: int | None) -> str:
     return name if port is None else f"{port}/{name}"
 
 
+def why_denied(snapshot: Snapshot, flow: Flow, decision: DirectionDecision) -> str:
+    """One sentence on a direction that denies: who isolates, and what came closest to allowing."""
+    if decision.exemption is None:
+        return _isolation(snapshot, flow, decision, "is isolated")
+    address = subject_address(flow, decision.direction)
+    nodes = own_nodes(snapshot, address)
+    names = " and ".join(f"node {escaped(each.name)}" for each in nodes)
+    return f"{address} is in the pod range of {names}, and no known pod has it (S48)"
+
+
 def _judges(snapshot: Snapshot, flow: Flow, decision: DirectionDecision, node: str) -> bool:
     """Whether a node is the one that judges a direction."""
     subject = subject_address(flow, decision.direction)
@@ -162,14 +172,8 @@ class _Case(msgspec.Struct, frozen=True):
 
     def denied(self, decision: DirectionDecision) -> Denial:
         """It was denied by what denies it now."""
-        if decision.exemption is None:
-            reason = _isolation(self.snapshot, self.flow, decision, "is isolated")
-            return self._told(decision, decision.isolated_by, reason)
-        address = subject_address(self.flow, decision.direction)
-        nodes = own_nodes(self.snapshot, address)
-        names = " and ".join(f"node {escaped(each.name)}" for each in nodes)
-        reason = f"{address} is in the pod range of {names}, and no known pod has it (S48)"
-        return self._told(decision, (), reason)
+        isolated_by = decision.isolated_by if decision.exemption is None else ()
+        return self._told(decision, isolated_by, why_denied(self.snapshot, self.flow, decision))
 
     def audited(self, decision: DirectionDecision) -> Denial:
         """It would be denied by audited policies, which were told of."""

@@ -116,7 +116,7 @@ class Judge:
             if decision.verdict is not promise.expect:
                 broken += 1
                 if len(breaches) < MOST_EXAMPLES:
-                    breaches.append(_breach(pair, self._decide(pair, promise.expect)))
+                    breaches.append(self._breach(pair, promise.expect))
         if not asked:
             return Judgement(promise, fault=_why_nothing(sources, targets))
         return Judgement(promise, asked, broken, tuple(breaches))
@@ -156,6 +156,22 @@ class Judge:
             found = reach(self._snapshot, src, dst, self._settings)
             protocol, port = _contrary(found, expect, pair.family)
         return evaluate(self._snapshot, Flow(src, dst, protocol, port), self._settings)
+
+    def _breach(self, pair: Pair, expect: Verdict) -> Breach:
+        """A pair that is not as expected, with reasons of its own and not of one like it."""
+        decision = self._decide(pair, expect)
+        flow, service = decision.flow, pair.service
+        if service is None:
+            icmp = flow.port is None
+            service = Service(Protocol.ICMP if icmp else Protocol(flow.protocol), flow.port)
+        return Breach(
+            source=pair.source.title,
+            target=pair.target.title,
+            service=str(service),
+            flow=flow,
+            verdict=decision.verdict,
+            why=why(self._snapshot, decision),
+        )
 
 
 class Likeness:
@@ -230,22 +246,6 @@ def _first_outside(ranges: Sequence[PortRange]) -> int | None:
 def _protocol(protocol: Protocol, family: Family) -> Protocol:
     icmp6 = protocol is Protocol.ICMP and family is Family.V6
     return Protocol.ICMPV6 if icmp6 else protocol
-
-
-def _breach(pair: Pair, decision: Decision) -> Breach:
-    flow = decision.flow
-    service = pair.service
-    if service is None:
-        icmp = flow.port is None
-        service = Service(Protocol.ICMP if icmp else Protocol(flow.protocol), flow.port)
-    return Breach(
-        source=pair.source.title,
-        target=pair.target.title,
-        service=str(service),
-        flow=flow,
-        verdict=decision.verdict,
-        why=why(decision),
-    )
 
 
 def _why_nothing(sources: Sequence[Spot], targets: Sequence[Spot]) -> str:

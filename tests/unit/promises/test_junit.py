@@ -43,7 +43,9 @@ def test_every_promise_is_a_test_case_of_its_file(tmp_path: Path) -> None:
     kept, broken, nobody = suite
     assert len(kept) == 0
     assert broken[0].get("message") == "it is denied"
-    assert "ingress of a/db is isolated by a/deny; no rule allows anything" in str(broken[0].text)
+    assert "ingress of a/db is isolated by a/deny; no rule allows any ingress" in str(
+        broken[0].text
+    )
     assert nobody[0].get("message") == "there is no pod a/gone; did you mean a/web?"
 
 
