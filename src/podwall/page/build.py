@@ -34,9 +34,12 @@ from podwall.page.telling import Teller, representatives, services
 from podwall.ruleset.ir import Ruleset
 
 MOST_EXPLANATIONS = 6_000
-"""So many explanations a page carries; one is about half a kilobyte."""
+"""So many explanations a page carries; one is some three hundred bytes."""
 
-MOST_PICTURE_BYTES = 2_500_000
+MOST_OUTSIDE = 24
+"""So many addresses outside the cluster get a row; of each block there could be three."""
+
+MOST_PICTURE_BYTES = 1_800_000
 """Pictures are added up to this size."""
 
 OUTSIDE = "outside"
@@ -84,7 +87,8 @@ def build(
     how many steps are done.
     """
     snapshot = subject.snapshot
-    parties = _in_order(matrices.parties_of(snapshot, True, subject.outside), snapshot)
+    outside = subject.outside[:MOST_OUTSIDE]
+    parties = _in_order(matrices.parties_of(snapshot, True, outside), snapshot)
     steps = len(parties) * 2
     matrix = matrices.compute_matrix(
         snapshot, parties, subject.settings, lambda done, _total: progress(done, steps)
@@ -102,7 +106,10 @@ def build(
     told, kept, teller = _explanations(subject, matrix, parties, explanations, progress)
     cards, without = _cards(subject, parties, picture_bytes)
     left_out = []
-    if explanations and len(kept) >= explanations:
+    if len(outside) < len(subject.outside):
+        more = len(subject.outside) - len(outside)
+        left_out.append(f"{more} more addresses outside the cluster have no row.")
+    if not live and explanations and len(kept) >= explanations:
         left_out.append("Not every cell carries its explanation: there are too many.")
     if without:
         left_out.append(f"{without} policies have no picture here: the page would be too large.")
@@ -116,11 +123,12 @@ def build(
         answers=tuple(answers),
         cells=tuple(tuple(map(tuple, rows)) for rows in cells),
         texts=teller.texts,
+        parts=teller.parts,
         explanations=tuple(kept),
         told=told,
         policies=cards,
         problems=subject.problems,
-        left_out=() if live else tuple(left_out),
+        left_out=tuple(left_out),
         live=live,
     )
 

@@ -50,15 +50,18 @@ class Text(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A heading, whether what it is about allows, and the lines under it."""
+    """A heading, whether what it is about allows, and the lines under it.
+
+    A line without depth and tone is the index of its text alone.
+    """
 
     head: int
     allowed: bool
-    lines: tuple[Text, ...]
+    lines: tuple[int | Text, ...]
 
 
 class Told(msgspec.Struct, frozen=True):
-    """An explanation of one connection."""
+    """An explanation of one connection; directions and stops are indices of parts."""
 
     source: int
     target: int
@@ -66,8 +69,8 @@ class Told(msgspec.Struct, frozen=True):
     addresses: int
     allowed: bool
     agrees: bool
-    directions: tuple[Part, Part]
-    stops: tuple[Part, ...]
+    directions: tuple[int, int]
+    stops: tuple[int, ...]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -122,6 +125,7 @@ class Content(msgspec.Struct, frozen=True):
     answers: tuple[tuple[int, ...], ...]
     cells: tuple[tuple[tuple[int, ...], ...], ...]
     texts: tuple[str, ...]
+    parts: tuple[Part, ...]
     explanations: tuple[Told, ...]
     told: dict[str, tuple[int, ...]]
     policies: tuple[PolicyCard, ...]

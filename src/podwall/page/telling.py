@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -12,7 +13,7 @@ from podwall.explain.ends import End, Service
 from podwall.explain.explanation import Explanation, explain, hook_story
 from podwall.explain.matrix import Party
 from podwall.explain.reach import Reach
-from podwall.explain.story import Line, direction_lines, stop_lines, whose
+from podwall.explain.story import Line, Tone, direction_lines, stop_lines, whose
 from podwall.model.net import PORT_PROTOCOLS, Address, Family, Protocol
 from podwall.model.settings import Settings
 from podwall.page.content import Part, Text, Told
@@ -26,22 +27,24 @@ MOST_SERVICES = 3
 MOST_PAIRS = 300
 """So many pairs of a cell are looked at for one of each answer."""
 
+T = TypeVar("T", bound=Hashable)
+
 _USUAL = Service(Protocol.TCP, 443)
 
 
-class Texts:
-    """Texts by number, each held once."""
+class Numbered(Generic[T]):
+    """Values by number, each held once."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[T, int] = {}
 
-    def number(self, text: str) -> int:
-        """The number of a text."""
-        return self._numbers.setdefault(text, len(self._numbers))
+    def number(self, value: T) -> int:
+        """The number of a value."""
+        return self._numbers.setdefault(value, len(self._numbers))
 
     @property
-    def all(self) -> tuple[str, ...]:
-        """The texts in the order of their numbers."""
+    def all(self) -> tuple[T, ...]:
+        """The values in the order of their numbers."""
         return tuple(self._numbers)
 
 
@@ -95,10 +98,11 @@ def services(snapshot: Snapshot, pair: Pair, reach: Reach) -> tuple[Service, ...
 
 
 class Keeper:
-    """Makes explanations small: their texts are held once, and named by number."""
+    """Makes explanations small: their texts and parts are held once, and named by number."""
 
     def __init__(self) -> None:
-        self.texts = Texts()
+        self.texts: Numbered[str] = Numbered()
+        self.parts: Numbered[Part] = Numbered()
 
     def keep(self, explanation: Explanation) -> Told:
         """An explanation as it is kept."""
@@ -115,24 +119,25 @@ class Keeper:
             stops=tuple(self._stop(explanation, each) for each in explanation.journey.stops),
         )
 
-    def _direction(self, explanation: Explanation, direction: DirectionDecision) -> Part:
+    def _direction(self, explanation: Explanation, direction: DirectionDecision) -> int:
         lines = direction_lines(direction, explanation.grant(direction))
         head = f"{direction.direction.value.capitalize()} of {whose(direction)}"
         return self._part(head, direction.allowed, lines)
 
-    def _stop(self, explanation: Explanation, stop: StopTrace) -> Part:
+    def _stop(self, explanation: Explanation, stop: StopTrace) -> int:
         head = f"{hook_story(stop.stop.hook, stop.stop.node)} ({stop.stop.hook.value})"
         allowed = stop.trace.verdict.value == "allowed"
         return self._part(head, allowed, stop_lines(explanation, stop))
 
-    def _part(self, head: str, allowed: bool, lines: Iterable[Line]) -> Part:
-        return Part(
-            self.texts.number(head),
-            allowed,
-            tuple(
-                Text(self.texts.number(each.text), each.depth, each.tone.value) for each in lines
-            ),
-        )
+    def _part(self, head: str, allowed: bool, lines: Iterable[Line]) -> int:
+        told = tuple(map(self._line, lines))
+        return self.parts.number(Part(self.texts.number(head), allowed, told))
+
+    def _line(self, line: Line) -> int | Text:
+        number = self.texts.number(line.text)
+        if not line.depth and line.tone is Tone.PLAIN:
+            return number
+        return Text(number, line.depth, line.tone.value)
 
 
 class Teller:
@@ -150,6 +155,11 @@ class Teller:
     def texts(self) -> tuple[str, ...]:
         """All texts, in the order of their numbers."""
         return self._keeper.texts.all
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, in the order of their numbers."""
+        return self._keeper.parts.all
 
     def tell(self, pair: Pair, service: Service) -> Iterator[Told]:
         """The explanation of a connection, in each family that both ends have."""

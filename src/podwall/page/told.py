@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from podwall.explain.explanation import Explanation
-from podwall.page.content import Part
+from podwall.explain.story import Tone
+from podwall.page.content import Text
 from podwall.page.telling import Keeper
 
 
@@ -11,14 +12,17 @@ def plain(explanation: Explanation) -> dict[str, object]:
     """An explanation in the form that pages carry, with texts instead of their numbers."""
     keeper = Keeper()
     told = keeper.keep(explanation)
-    texts = keeper.texts.all
+    texts, parts = keeper.texts.all, keeper.parts.all
 
-    def part(each: Part) -> dict[str, object]:
-        return {
-            "head": texts[each.head],
-            "allowed": each.allowed,
-            "lines": [[texts[line.text], line.depth, line.tone] for line in each.lines],
-        }
+    def line(each: int | Text) -> list[object]:
+        if isinstance(each, int):
+            return [texts[each], 0, Tone.PLAIN.value]
+        return [texts[each.text], each.depth, each.tone]
+
+    def part(number: int) -> dict[str, object]:
+        each = parts[number]
+        lines = [line(one) for one in each.lines]
+        return {"head": texts[each.head], "allowed": each.allowed, "lines": lines}
 
     return {
         "source": texts[told.source],

@@ -71,7 +71,7 @@ def test_each_explanation_says_what_the_oracle_says(cluster: Cluster, content: C
         )
         assert each.allowed is cluster.allowed(source, target, service)
         assert each.agrees
-        assert each.allowed is all(part.allowed for part in each.directions)
+        assert each.allowed is all(content.parts[part].allowed for part in each.directions)
 
 
 def test_every_cell_with_an_answer_has_an_explanation_of_each_answer(content: Content) -> None:

@@ -19,7 +19,7 @@ EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u2028
 
 def content(title: str = "a page", live: bool = False) -> Content:
     return Content(
-        *(title, EVIL, ("IPv4",), 0, (), (), (), ((),), (EVIL,), (), {}, (), (EVIL,), ()),
+        *(title, EVIL, ("IPv4",), 0, (), (), (), ((),), (EVIL,), (), (), {}, (), (EVIL,), ()),
         live=live,
     )
 

@@ -49,10 +49,11 @@ function connection(told, isOpen) {
       : el("p", { class: "aside" }, "No node of the cluster judges this traffic."));
 }
 
-function part(each) {
+function part(told) {
+  const each = typeof told === "number" ? content.parts[told] : told;
   return el("div", { class: "part" },
     el("h4", null, textOf(each.head), ": ", verdict(each.allowed)),
-    el("ul", { class: "lines" }, ...each.lines.map(([text, depth, tone]) =>
+    el("ul", { class: "lines" }, ...each.lines.map((line) => (typeof line === "number" ? [line, 0, "plain"] : line)).map(([text, depth, tone]) =>
       el("li", { class: `depth-${Math.min(depth, 3)} tone-${tone}` }, textOf(text)))));
 }
 

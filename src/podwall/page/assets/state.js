@@ -1,7 +1,7 @@
 // What is looked at. It stands in the fragment of the address, so that a view can be sent to others.
 
 const FIRST = { family: "0", namespace: "", label: "", end: "both", port: "", verdict: "", cell: "", find: "", closed: null };
-const CLOSED_FROM = 80;
+const CLOSED_FROM = 120;
 
 let state = readState();
 const watchers = [];
