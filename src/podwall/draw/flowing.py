@@ -13,10 +13,11 @@ import msgspec
 
 from podwall.ruleset.ir import Chain, ChainRole, FamilyRules, Goto, Hook, Jump, Rule
 
-MOST_CHAINS = 12
-"""Chains shown of a column."""
+MOST_CHAINS = 8
+MOST_DISPATCH = 4
+"""Chains shown of a column; those that tell pods apart are much alike."""
 
-MOST_ROWS = 9
+MOST_ROWS = 8
 """Rules shown of a chain."""
 
 
@@ -68,7 +69,7 @@ def columns_of(rules: FamilyRules) -> tuple[Column, ...]:
     columns: list[Column] = []
     for index in sorted(by_column):
         names = by_column[index]
-        shown = _fair(names)
+        shown = _fair(names, rules.chains[names[0]].role)
         views = tuple(_view(rules.chains[name], hooks.get(name)) for name in shown)
         title = _title(rules.chains[names[0]].role)
         columns.append(Column(title, views, len(names) - len(shown)))
@@ -137,15 +138,16 @@ def _in_order(rules: FamilyRules) -> Iterator[str]:
     yield from seen
 
 
-def _fair(names: list[str]) -> list[str]:
+def _fair(names: list[str], role: ChainRole) -> list[str]:
     """The first few of ``names``; of both directions about as many."""
-    if len(names) <= MOST_CHAINS:
+    most = MOST_DISPATCH if role is ChainRole.DISPATCH else MOST_CHAINS
+    if len(names) <= most:
         return names
-    half = MOST_CHAINS // 2
+    half = most // 2
     egress = [each for each in names if each.startswith(("PW-e-", "PW-eg"))]
     ingress = [each for each in names if each not in egress]
-    first = egress[: max(half, MOST_CHAINS - len(ingress))]
-    second = ingress[: MOST_CHAINS - len(first)]
+    first = egress[: max(half, most - len(ingress))]
+    second = ingress[: most - len(first)]
     kept = {*first, *second}
     return [each for each in names if each in kept]
 

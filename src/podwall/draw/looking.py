@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+import msgspec
+
 from podwall.cluster.snapshot import Snapshot
 from podwall.draw.crowd import (
     Crowd,
@@ -144,7 +146,7 @@ class _Looking:
             pods = [pod for keys, members in groups if keys for pod in members]
             whole = len(selected) == len(groups)
             title = "all pods" if whole else "all that are selected"
-            views.append(self._group(title, common, pods, ()))
+            views.append(_not_here(self._group(title, common, pods, ())))
         shown = groups[:MOST_GROUPS]
         for keys, members in shown:
             mine = [each for each in policies if each.key.name in keys and each not in common]
@@ -286,6 +288,16 @@ class _Looking:
         return PeerView(title, note, missing=not pods)
 
 
+def _not_here(group: GroupView) -> GroupView:
+    """What holds for all pods, where others may be named further down."""
+    sides = {
+        name: msgspec.structs.replace(side, rest="all not named here")
+        for name, side in (("ingress", group.ingress), ("egress", group.egress))
+        if side.gate is not Gate.OPEN and side.rest
+    }
+    return msgspec.structs.replace(group, **sides)
+
+
 def _selected(policy: Policy) -> str:
     return _spaced(policy.subject) if policy.subject.requirements else "all pods"
 
@@ -312,20 +324,20 @@ def _rest(
     """What is said of everybody whom no rule names, and a word more."""
     if gate is Gate.OPEN:
         return "anyone" if direction is Direction.INGRESS else "anywhere", "not restricted"
+    if gate is Gate.CLOSED and any(not each.is_audited for each in told):
+        # It was said of all pods of the namespace, above.
+        return "", ""
     useful = [each for each in rules if each.peers and each.ports]
     if any(AnyPeer() in each.peers and AnyPort() in each.ports for each in useful):
         return "", ""
     shut = "would be shut out" if gate is Gate.AUDITED else "shut out"
     if direction is Direction.EGRESS:
         shut = "would be out of reach" if gate is Gate.AUDITED else "out of reach"
-    above = any(each.rules(direction) for each in told)
     if any(AnyPeer() in each.peers for each in useful):
         return "every other port", shut
     if useful:
-        return ("all others" if not above else "all not named"), shut
-    if above:
-        return ("all but those above"), shut
-    return ("everyone" if direction is Direction.INGRESS else "everything"), f"{shut}"
+        return "all others", shut
+    return "everyone" if direction is Direction.INGRESS else "everything", shut
 
 
 def _port(port: Port, targets: Sequence[Pod]) -> PortView:
