@@ -69,4 +69,4 @@ def _gaps(report: AuditReport) -> Iterator[str]:
         yield f"the agent does not read the kernel's log now: {status.error or 'not yet'}"
     if status.lost or status.unnamed or report.forgotten:
         missed = status.unnamed + report.forgotten
-        yield f"the log has gaps: {status.lost} times packets were lost, and {missed} are not in it"
+        yield f"the log has gaps: {status.lost} packets were lost, and {missed} are not in it"
