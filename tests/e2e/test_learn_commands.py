@@ -171,7 +171,7 @@ def test_an_agents_log_speaks_against_and_this_hosts_connections_for_a_policy(
     assert "platform/dns-upstream: not known yet" in text
     flow_line = "platform/deployment/prometheus → data/statefulset/cache 9121/tcp, egress, 7 times"
     assert flow_line in text
-    assert "the log has gaps: 2 times packets were lost" in said
+    assert "the log has gaps: 2 packets were lost" in said
 
 
 def test_nothing_is_safe_by_a_log_that_is_not_read(
