@@ -9,6 +9,7 @@ import msgspec
 
 from podwall.api import Cluster
 from podwall.check.registry import check
+from podwall.cli.outside import outside_ends
 from podwall.draw import policy_picture
 from podwall.model.policy import PolicyKey
 from podwall.page import Content, Drawing, Subject, render_html
@@ -37,6 +38,7 @@ def subject_of(cluster: Cluster) -> Subject:
         settings=cluster.settings,
         ruleset_of=cluster.ruleset,
         findings=tuple(check(cluster.snapshot, {})),
+        outside=tuple(outside_ends(cluster.snapshot)),
         draw=lambda key: iter((draw(key),)),
     )
 

@@ -70,6 +70,7 @@ function drawMatrix() {
   if (state.port && !port) announce(PORT_ERROR);
   if (!rows.length || !columns.length) {
     fill(by("matrix"), el("p", { class: "empty" }, "Nothing fits these filters."));
+    fill(by("legend"));
     return;
   }
   place = { row: Math.min(place.row, rows.length - 1), column: Math.min(place.column, columns.length - 1) };
@@ -81,7 +82,8 @@ function drawMatrix() {
     const cell = event.target.closest("td[data-row]");
     if (cell) open(cell);
   });
-  fill(by("matrix"), table, legend());
+  fill(by("matrix"), table);
+  legend();
   const focusable = cellAt(place.row, place.column);
   if (focusable) focusable.tabIndex = 0;
 }
@@ -164,7 +166,7 @@ function itemLabel(item) {
 }
 
 function legend() {
-  return el("p", { class: "legend" },
+  fill(by("legend"),
     ...Object.entries(VERDICTS).map(([kind, { sign, words }]) =>
       el("span", null, el("span", { class: `sample k-${kind}`, aria: { hidden: "true" } }, sign || "80/tcp"), ` ${words}`)),
     el("span", null, "blank: not asked"));
