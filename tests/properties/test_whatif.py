@@ -25,25 +25,35 @@ from tests.universe import OUTSIDE
 Pairs = dict[tuple[str, str, Family, str, bool, Reach], int]
 
 
+_KINDS = ("relabel", "ports", "pods", "policies", "namespaces", "nodes")
+
+
 @st.composite
 def _changed(draw: st.DrawFn, before: Snapshot) -> Snapshot:
-    """A cluster in which some policies, labels, namespaces and pods are others."""
-    everyone = {key: pod for key, pod in before.pods.items() if not draw(rarely())}
-    for key, pod in list(everyone.items()):
-        if draw(rarely()):
-            labels = draw(label_sets())
-            everyone[key] = msgspec.structs.replace(pod, labels=labels)
-    if draw(st.booleans()):
+    """A cluster in which one or two kinds of things are others."""
+    kinds = draw(st.sets(st.sampled_from(_KINDS), min_size=1, max_size=2))
+    everyone = dict(before.pods)
+    for key, pod in before.pods.items():
+        if "relabel" in kinds and draw(st.booleans()):
+            everyone[key] = msgspec.structs.replace(pod, labels=draw(label_sets()))
+        if "ports" in kinds and draw(st.booleans()):
+            everyone[key] = msgspec.structs.replace(pod, ports=draw(pods()).ports)
+        if "pods" in kinds and draw(rarely()):
+            del everyone[key]
+    if "pods" in kinds:
         new = draw(pods())
         everyone[new.key] = new
-    kept = {key: each for key, each in before.policies.items() if not draw(rarely())}
-    for each in draw(st.lists(policies(), max_size=2)):
-        kept[each.key] = each
+    kept = dict(before.policies)
+    if "policies" in kinds:
+        kept = {key: each for key, each in kept.items() if draw(st.booleans())}
+        kept |= {each.key: each for each in draw(st.lists(policies(), max_size=2))}
     spaces = [
-        Namespace(each.name, draw(label_sets())) if draw(rarely()) else each
+        Namespace(each.name, draw(label_sets()))
+        if "namespaces" in kinds and draw(st.booleans())
+        else each
         for each in before.namespaces.values()
     ]
-    nodes = list(before.nodes.values())[: 1 if draw(rarely()) else None]
+    nodes = list(before.nodes.values())[: 1 if "nodes" in kinds else None]
     return build_snapshot(everyone.values(), spaces, kept.values(), nodes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -28,14 +28,38 @@ def group(names: Sequence[str], answers: Answers) -> Grid:
     """Group sources and targets whose answers agree wherever both were asked."""
     sources = _merge(names, names, lambda source, target: answers.get((source, target)))
     targets = _merge(names, names, lambda target, source: answers.get((source, target)))
+    sources = tuple(_agreeing(sources, targets, answers))
     cells: dict[tuple[int, int], str] = {}
     for row, source_group in enumerate(sources):
         for column, target_group in enumerate(targets):
-            for source in source_group.members:
-                for target in target_group.members:
-                    if (source, target) in answers:
-                        cells.setdefault((row, column), answers[source, target])
+            for text in _said(source_group, target_group, answers):
+                cells[row, column] = text
     return Grid(sources, targets, cells)
+
+
+def _agreeing(
+    sources: Iterable[Group], targets: Iterable[Group], answers: Answers
+) -> Iterator[Group]:
+    """The sources, those apart again that say different things of one group of targets.
+
+    Two names that are both asked about only each other agree with everybody they share, and yet one
+    may reach the other and not be reached by it.
+    """
+    everyone = tuple(targets)
+    for source in sources:
+        if all(len(_said(source, target, answers)) <= 1 for target in everyone):
+            yield source
+        else:
+            yield from (Group((member,)) for member in source.members)
+
+
+def _said(source: Group, target: Group, answers: Answers) -> set[str]:
+    return {
+        answers[one, other]
+        for one in source.members
+        for other in target.members
+        if (one, other) in answers
+    }
 
 
 def _merge(

@@ -198,8 +198,8 @@ def _judged_anew(before: Snapshot, after: Snapshot) -> dict[Direction, frozenset
             str(pod.key)
             for policy in changed
             if direction in policy.isolates
-            for snapshot in (before, after)
-            for pod in snapshot.pods.values()
+            # Who has other labels than before is asked about in any case.
+            for pod in after.pods.values()
             if pod.key.namespace == policy.key.namespace and policy.subject.matches(pod.labels)
         )
         for direction in Direction

@@ -26,16 +26,16 @@ def pair_count(shifts: Iterable[Shift]) -> int:
 def headline(outcome: Outcome) -> str:
     """How much opens and closes, in one sentence."""
     opens, closes = pair_count(outcome.opens), pair_count(outcome.closes)
-    parts = []
-    if opens:
-        parts.append(f"opens connections between {counted(opens, 'pair')}")
-    if closes:
-        word = "closes them" if opens else "closes connections"
-        parts.append(f"{word} between {counted(closes, 'pair')}")
-    if not parts:
-        parts.append("neither opens nor closes a connection of what is there before and after")
-    text = f"The change {' and '.join(parts)}"
-    return f"{text}; {outcome.unchanged} of {counted(outcome.pairs, 'pair')} can do as before."
+    between = f"{counted(outcome.pairs, 'pair')} of workloads, nodes and hosts"
+    if not opens and not closes:
+        return f"The change neither opens nor closes a connection between {between}."
+    parts = [
+        f"{number} {verb if number == 1 else plural}"
+        for number, verb, plural in ((opens, "opens", "open"), (closes, "closes", "close"))
+        if number
+    ]
+    left = "stays as it is" if outcome.unchanged == 1 else "stay as they are"
+    return f"Of {between} {', '.join(parts)}, {outcome.unchanged} {left}."
 
 
 def what_text(bundle: Bundle) -> str:

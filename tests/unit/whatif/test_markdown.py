@@ -44,7 +44,7 @@ def _large(count: int) -> Outcome:
 def test_nothing_is_said_in_one_line() -> None:
     text = render_markdown(Outcome(unchanged=6, pairs=6))
     assert "neither opens nor closes" in text
-    assert "6 of 6 pairs can do as before" in text
+    assert "6 pairs of workloads, nodes and hosts" in text
     assert "|" not in text
 
 
