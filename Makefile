@@ -10,7 +10,7 @@ export PYTHON
 bin := .venv/bin
 ARGS ?=
 
-.PHONY: help demo lab test check bench bench-agent fmt docs lock clean
+.PHONY: help demo lab test check bench bench-agent bench-drops fmt docs lock clean
 
 help: ## print this
 	@echo 'podwall: Kubernetes NetworkPolicy on a Linux node, enforced and explained'
@@ -49,6 +49,10 @@ bench-agent: ## measure the agent in clusters of 5,000 and 150,000 pods (ARGS=--
 	@scripts/setup bench
 	@mkdir -p docs/img
 	@$(bin)/python bench/agent.py --plot docs/img/agent-scale.svg --write docs/scale.md $(ARGS)
+
+bench-drops: ## measure what logging costs under a flood of denied packets (ARGS=--quick is shorter)
+	@scripts/setup bench
+	@$(bin)/python bench/drops.py $(ARGS)
 
 fmt: ## format the code and fix what can be fixed
 	@scripts/setup dev

@@ -33,15 +33,24 @@ class Apply:
 
 
 class AgentProcess:
-    """The process of an agent in the network namespace of this one."""
+    """The process of an agent in the network namespace of this one; `options` are its own."""
 
-    def __init__(self, kubeconfig: Path, state_dir: Path) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        state_dir: Path,
+        *options: str,
+        node: str = NODE,
+        port: int = _PORT,
+    ) -> None:
+        self._port = port
         self.began = time.perf_counter()
         self._process = subprocess.Popen(
             (
-                *(sys.executable, "-m", "podwall", "agent", "--node-name", NODE),
+                *(sys.executable, "-m", "podwall", "agent", "--node-name", node),
                 *("--kubeconfig", str(kubeconfig), "--state-dir", str(state_dir / "agent")),
-                *("--listen", f"127.0.0.1:{_PORT}", "--log-format", "json"),
+                *("--listen", f"127.0.0.1:{port}", "--log-format", "json"),
+                *options,
             ),
             env={k: v for k, v in os.environ.items() if not k.startswith("PODWALL_")},
             stdin=subprocess.DEVNULL,
@@ -80,14 +89,18 @@ class AgentProcess:
 
     def events(self) -> int:
         """How many events the agent has taken in."""
-        for line in self._get("/metrics")[1].splitlines():
+        for line in self.metrics().splitlines():
             if line.startswith("podwall_events_total "):
                 return int(float(line.split()[1]))
         raise BenchError("the agent does not say how many events it took in")
 
+    def metrics(self) -> str:
+        """What it tells Prometheus."""
+        return self._get("/metrics")[1]
+
     def _get(self, path: str) -> tuple[int, str]:
         """Status and text of an answer, 0 where there is none."""
-        connection = HTTPConnection("127.0.0.1", _PORT, timeout=5)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -154,13 +154,17 @@ def _pieces(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One measurement: `nanoseconds` for each of `sent` frames; `forwarded` of them came out."""
+    """One measurement: `nanoseconds` for each of `sent` frames; `forwarded` of them came out.
+
+    `mean` is over all frames; `nanoseconds` leaves out bursts that were preempted.
+    """
 
     round: int
     lane: int
     nanoseconds: float
     sent: int
     forwarded: int
+    mean: float = 0.0
 
 
 class Loadgen:
@@ -198,8 +202,8 @@ class Loadgen:
 
 
 def _batch(line: str) -> Batch:
-    turn, lane, nanoseconds, sent, forwarded = line.split()
-    return Batch(int(turn), int(lane), float(nanoseconds), int(sent), int(forwarded))
+    turn, lane, nanoseconds, sent, forwarded, mean = line.split()
+    return Batch(int(turn), int(lane), float(nanoseconds), int(sent), int(forwarded), float(mean))
 
 
 def group_by_lane(batches: Iterable[Batch]) -> list[list[Batch]]:

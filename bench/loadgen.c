@@ -20,7 +20,8 @@
  *   PACKETS  frames per batch of established; a batch of new sends every flow once
  *   CPU      CPU to run on
  *   LANE     GENIF,SINKIF,NETNS: the two veth ends here, and a path to the node's namespace
- * output: one line per batch: "round lane nanoseconds-per-frame sent forwarded"
+ * output: one line per batch: "round lane nanoseconds-per-frame sent forwarded mean", where the mean
+ *   is over all frames, those of preempted bursts included
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -372,19 +373,22 @@ static void connect_all(const struct lane *lane, const struct load *load)
 static void run_batch(const struct lane *lane, struct load *load, int round, int index)
 {
 	const struct frames *frames = load->established ? &load->speak : &load->open;
-	uint64_t before;
+	uint64_t before, start;
 	size_t sent = 0;
+	double mean;
 
 	if (load->established) /* keeps the flows from timing out and warms the caches */
 		send_frames(lane->gen_fd, frames, frames->count, NULL);
 	load->timing.count = 0;
 	before = forwarded(lane->sink_name);
+	start = now_ns();
 	for (size_t part; sent < load->packets; sent += part) {
 		part = load->packets - sent < frames->count ? load->packets - sent : frames->count;
 		send_frames(lane->gen_fd, frames, part, &load->timing);
 	}
-	printf("%d %d %.2f %zu %llu\n", round, index, median_per_frame(&load->timing), sent,
-	       (unsigned long long)(forwarded(lane->sink_name) - before));
+	mean = (double)(now_ns() - start) / (double)sent;
+	printf("%d %d %.2f %zu %llu %.2f\n", round, index, median_per_frame(&load->timing), sent,
+	       (unsigned long long)(forwarded(lane->sink_name) - before), mean);
 	if (!load->established)
 		flush_conntrack(lane->ct_fd);
 }

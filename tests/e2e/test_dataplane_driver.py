@@ -140,7 +140,14 @@ def every_kind_of_rule(family: Family) -> tuple[Rule, ...]:
         *(only_v6 if family is V6 else ()),
         Rule(Jump("PW-a")),
         Rule(Goto("PW-a"), (MatchProtocol(Protocol.SCTP),)),
-        Rule(Return(), (MatchSet(f"{prefix}-logged", FLOW, negated=True), MatchLimit(200, 400))),
+        Rule(
+            Return(),
+            (
+                MatchLimit(5000, 5000),
+                MatchSet(f"{prefix}-logged", FLOW, negated=True),
+                MatchLimit(200, 400),
+            ),
+        ),
         Rule(AddToSet(f"{prefix}-logged", FLOW)),
         *(Rule(Log(kind, group)) for kind in LogKind for group in (0, 9357, 65535)),
         Rule(Reject()),

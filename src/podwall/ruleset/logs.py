@@ -1,10 +1,10 @@
 """How packets are logged: one of each flow now and then, and never so many that it costs anything.
 
 A packet that is about to be dropped is handed to an NFLOG group, unless one of its flow was in the
-last few seconds, or too many were. A set that forgets remembers the flows. So a flood of one flow
-costs a look-up a packet, and one of many flows a look at a limit; whatever happens, the set stays
-small and who listens is told a few hundred packets a second at most (ADR 18 says why it is not
-``hashlimit``).
+last few seconds, or too many were. A set that forgets remembers the flows. Before the set stands a
+limit far above what is logged, which is cheaper to ask: under a flood, next to all packets cost a
+look at that limit. Whatever happens, the set stays small and who listens is told a few hundred
+packets a second at most (ADR 18 says why it is not ``hashlimit``).
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ LOGGED_A_SECOND = 200
 LOGGED_AT_ONCE = 400
 """So many are logged in one go after a quiet time."""
 
+LOOKED_UP_A_SECOND = 5000
+"""Of so many packets in a second is asked whether their flow was logged; others are not logged."""
+
 _FLOW = (End.SRC, End.DST, End.DST)
 
 _TITLES = {
@@ -51,9 +54,10 @@ _SET_TITLES = {
 
 def log_rule(family: Family, kind: LogKind) -> Rule:
     """Lead a packet to where it is logged if its flow was not, a moment ago."""
+    flood = MatchLimit(LOOKED_UP_A_SECOND, LOOKED_UP_A_SECOND)
     known = MatchSet(names.logged_set(family, kind), _FLOW, negated=True)
     limit = MatchLimit(LOGGED_A_SECOND, LOGGED_AT_ONCE)
-    return Rule(Jump(names.log_chain(kind)), (known, limit))
+    return Rule(Jump(names.log_chain(kind)), (flood, known, limit))
 
 
 def log_chain(family: Family, kind: LogKind, group: int) -> Chain:
