@@ -13,15 +13,16 @@ import msgspec
 
 from podwall.cluster.snapshot import Snapshot
 from podwall.errors import InputError
+from podwall.explain.classes import Classes
 from podwall.explain.ends import Service
-from podwall.explain.reach import Reach, reach
+from podwall.explain.reach import Reach
 from podwall.model.flow import Flow, Verdict
-from podwall.model.net import Address, Family, PortRange, Protocol
+from podwall.model.net import Family, PortRange, Protocol
 from podwall.model.settings import Settings
 from podwall.policy.decision import Decision, Exemption
 from podwall.policy.evaluate import evaluate
 from podwall.promises.model import Promise
-from podwall.promises.spots import Spot, boundaries, find_spots
+from podwall.promises.spots import Spot, find_spots
 from podwall.promises.why import why
 
 MOST_EXAMPLES = 5
@@ -99,8 +100,7 @@ class Judge:
     def __init__(self, snapshot: Snapshot, settings: Settings = Settings()) -> None:
         self._snapshot = snapshot
         self._settings = settings
-        self._likeness = Likeness(snapshot)
-        self._known: dict[tuple[object, ...], Decision] = {}
+        self._classes = Classes(snapshot, settings)
 
     def judge(self, promise: Promise) -> Judgement:
         """What is true of a promise."""
@@ -111,9 +111,9 @@ class Judge:
             return Judgement(promise, fault=str(error))
         asked = broken = 0
         breaches: list[Breach] = []
-        for pair, decision in self._asked(sources, targets, promise):
+        for pair, verdict in self._asked(sources, targets, promise):
             asked += 1
-            if decision.verdict is not promise.expect:
+            if verdict is not promise.expect:
                 broken += 1
                 if len(breaches) < MOST_EXAMPLES:
                     breaches.append(self._breach(pair, promise.expect))
@@ -128,24 +128,36 @@ class Judge:
             targets = find_spots(self._snapshot, promise.target)
         except InputError:
             return
-        for pair, _decision in self._asked(sources, targets, promise):
+        for pair, _verdict in self._asked(sources, targets, promise):
             yield pair
 
     def _asked(
         self, sources: Sequence[Spot], targets: Sequence[Spot], promise: Promise
-    ) -> Iterator[tuple[Pair, Decision]]:
-        for pair in find_pairs(sources, targets, promise.services):
-            decision = self._ask(pair, promise.expect)
-            if not is_out_of_reach(pair, decision):
-                yield pair, decision
+    ) -> Iterator[tuple[Pair, Verdict]]:
+        """Every pair that counts; where all ports are meant, the verdict is that on the worst."""
+        known: dict[Hashable, tuple[Verdict | None, ...]] = {}
+        services = promise.services or (None,)
+        classes = [(each, self._classes.of(each.address)) for each in targets]
+        for source in sources:
+            its = self._classes.of(source.address)
+            for target, other in classes:
+                if not _is_pair(source, target):
+                    continue
+                # Only where one end is a node does it matter on which node the other one is.
+                nodes = (its, other) if its.nodes or other.nodes else None
+                wide = source.wide, target.wide
+                key = (its.number, other.number, source.address.family, wide, nodes)
+                if key not in known:
+                    asked = (Pair(source, target, service) for service in services)
+                    known[key] = tuple(self._verdict(each, promise.expect) for each in asked)
+                for service, verdict in zip(services, known[key], strict=True):
+                    if verdict is not None:
+                        yield Pair(source, target, service), verdict
 
-    def _ask(self, pair: Pair, expect: Verdict) -> Decision:
-        """What the oracle says to a pair, or said to one like it."""
-        ends = self._likeness.of(pair.source), self._likeness.of(pair.target)
-        key = (*ends, pair.family, pair.service, None if pair.service else expect)
-        if key not in self._known:
-            self._known[key] = self._decide(pair, expect)
-        return self._known[key]
+    def _verdict(self, pair: Pair, expect: Verdict) -> Verdict | None:
+        """What becomes of a pair, ``None`` if it does not count."""
+        decision = self._decide(pair, expect)
+        return None if is_out_of_reach(pair, decision) else decision.verdict
 
     def _decide(self, pair: Pair, expect: Verdict) -> Decision:
         """The decision on a pair; where all ports are meant, on one that is not as expected."""
@@ -153,9 +165,10 @@ class Judge:
         if pair.service is not None:
             protocol, port = _protocol(pair.service.protocol, pair.family), pair.service.port
         else:
-            found = reach(self._snapshot, src, dst, self._settings)
+            found = self._classes.reach(src, dst)
             protocol, port = _contrary(found, expect, pair.family)
-        return evaluate(self._snapshot, Flow(src, dst, protocol, port), self._settings)
+        deciding = self._classes.deciding(src, dst)
+        return evaluate(deciding, Flow(src, dst, protocol, port), self._settings)
 
     def _breach(self, pair: Pair, expect: Verdict) -> Breach:
         """A pair that is not as expected, with reasons of its own and not of one like it."""
@@ -174,39 +187,11 @@ class Judge:
         )
 
 
-class Likeness:
-    """What the oracle can tell about the pod behind a spot; equal for pods that it takes alike."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._blocks = sorted(set(boundaries(snapshot)))
-        self._known: dict[Address, Hashable] = {}
-
-    def of(self, spot: Spot) -> Hashable:
-        """Equal for spots that no policy tells apart; two spots of one pod are not compared."""
-        address = spot.address
-        pod = self._snapshot.owner(address)
-        if pod is None:
-            return address, spot.wide
-        if address not in self._known:
-            inside = tuple(index for index, each in enumerate(self._blocks) if address in each)
-            labels = frozenset(pod.labels.items())
-            self._known[address] = (pod.key.namespace, labels, pod.ports, pod.node, inside)
-        return self._known[address], spot.wide
-
-
-def find_pairs(
-    sources: Iterable[Spot], targets: Sequence[Spot], services: Sequence[Service]
-) -> Iterator[Pair]:
-    """Every source with every target of its family, but no pod with itself."""
-    for source in sources:
-        for target in targets:
-            if source.address.family is not target.address.family:
-                continue
-            if source.address == target.address or (source.pod and source.pod == target.pod):
-                continue
-            for service in services or (None,):
-                yield Pair(source, target, service)
+def _is_pair(source: Spot, target: Spot) -> bool:
+    """Whether a packet can go from one to the other: no pod asks itself for leave."""
+    if source.address.family is not target.address.family or source.address == target.address:
+        return False
+    return source.pod is None or source.pod != target.pod
 
 
 def is_out_of_reach(pair: Pair, decision: Decision) -> bool:
