@@ -21,6 +21,7 @@ from podwall.cli.outside import outside_ends
 from podwall.draw import Picture, policy_picture, translation_picture
 from podwall.errors import InputError, PodwallError
 from podwall.explain.ends import parse_service
+from podwall.manifest import Severity
 from podwall.model.policy import PolicyKey
 from podwall.page import Drawing, Subject, build, render_html
 from podwall.page.serve import PageServer, State
@@ -128,6 +129,10 @@ class _Following:
             return
         finally:
             self._watched.took(time.monotonic() - start)
+        if cluster.manifests.has_errors and not self._cluster.manifests.has_errors:
+            # A file that is broken for a moment would take its policies off the page.
+            self.state.complain(_errors(cluster))
+            return
         found = fingerprint(cluster.snapshot, self._problems(cluster))
         if found != self._print or self.state.is_troubled:
             self._cluster, self._print = cluster, found
@@ -151,6 +156,13 @@ class _Following:
         if key not in self._cluster.snapshot.policies:
             raise InputError(f"there is no policy {key}")
         return list(_draw(self._cluster, key, self._cluster.ruleset))
+
+
+def _errors(cluster: Cluster) -> str:
+    """The first error, and how many others there are."""
+    first, *others = [each for each in cluster.diagnostics if each.severity is Severity.ERROR]
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{first}{more}."
 
 
 def _subject(args: argparse.Namespace, cluster: Cluster) -> Subject:
