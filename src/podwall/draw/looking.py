@@ -52,8 +52,11 @@ from podwall.model.selector import Selector
 
 MOST_FRAMES = 6
 MOST_GROUPS = 12
+GROUPS_OF_ALL = 36
 MOST_RULES = 8
 MOST_PEERS = 6
+RULES_OF_MANY = 5
+PEERS_OF_MANY = 4
 MOST_PORTS = 6
 MOST_HOLES = 4
 MOST_PROBLEMS = 6
@@ -62,12 +65,13 @@ MOST_PROBLEMS = 6
 def view_of(snapshot: Snapshot, policies: Sequence[Policy]) -> PolicyView:
     """What is to be told of ``policies``."""
     crowd = Crowd(snapshot)
-    look = _Looking(snapshot, crowd)
     by_namespace: dict[str, list[Policy]] = {}
     for policy in policies:
         by_namespace.setdefault(policy.key.namespace, []).append(policy)
     names = sorted(by_namespace)
     alone = len(policies) == 1
+    groups = min(MOST_GROUPS, GROUPS_OF_ALL // min(len(names), MOST_FRAMES))
+    look = _Looking(snapshot, crowd, groups, alone=alone)
     frames = tuple(
         look.single(policies[0]) if alone else look.namespace(name, by_namespace[name])
         for name in names[:MOST_FRAMES]
@@ -105,9 +109,12 @@ def _subtitle(policies: Sequence[Policy], audited: int) -> str:
 class _Looking:
     """Looks at the policies of one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, crowd: Crowd) -> None:
+    def __init__(self, snapshot: Snapshot, crowd: Crowd, most_groups: int, *, alone: bool) -> None:
         self._snapshot = snapshot
         self._crowd = crowd
+        self._most_groups = most_groups
+        self._most_rules = MOST_RULES if alone else RULES_OF_MANY
+        self._most_peers = MOST_PEERS if alone else PEERS_OF_MANY
 
     def single(self, policy: Policy) -> FrameView:
         """One policy by itself, whatever others say of its pods."""
@@ -147,16 +154,16 @@ class _Looking:
             whole = len(selected) == len(groups)
             title = "all pods" if whole else "all that are selected"
             views.append(_not_here(self._group(title, common, pods, ())))
-        shown = groups[:MOST_GROUPS]
+        shown = groups[: self._most_groups]
         for keys, members in shown:
             mine = [each for each in policies if each.key.name in keys and each not in common]
             if keys and not mine and len(selected) > 1:
                 continue
             views.append(self._group("", mine, members, common if keys else ()))
         idle = [each for each in policies if not self._crowd.subjects(each)]
-        views += [self._idle(each) for each in idle[: MOST_GROUPS - len(shown)]]
+        views += [self._idle(each) for each in idle[: self._most_groups - len(shown)]]
         left = len(groups) - len(shown)
-        left_idle = len(idle) - max(0, MOST_GROUPS - len(shown))
+        left_idle = len(idle) - max(0, self._most_groups - len(shown))
         words = [plural(left, "more group") + " of pods"] if left > 0 else []
         words += [plural(left_idle, "policy") + " that select no pod"] if left_idle > 0 else []
         return self._frame(name, tuple(views), f"and {' and '.join(words)}" if words else "")
@@ -222,18 +229,19 @@ class _Looking:
         gate = Gate.CLOSED if enforced else Gate.AUDITED if concerned or told else Gate.OPEN
         rules = [(each, rule) for each in concerned for rule in each.rules(direction)]
         views = tuple(
-            self._rule(rule, policy, pods, alone=alone) for policy, rule in rules[:MOST_RULES]
+            self._rule(rule, policy, pods, alone=alone)
+            for policy, rule in rules[: self._most_rules]
         )
         rest, note = _rest(direction, gate, [rule for _, rule in rules], told)
         if gate is Gate.OPEN and any(direction in each.isolates for each in others):
             note = "other policies may close it"
-        return SideView(gate, views, max(0, len(rules) - MOST_RULES), rest, note)
+        return SideView(gate, views, max(0, len(rules) - self._most_rules), rest, note)
 
     def _rule(
         self, rule: PolicyRule, policy: Policy, pods: Sequence[Pod], *, alone: bool
     ) -> RuleView:
         place = f"{rule.id.direction.value}[{rule.id.index}]"
-        peers = rule.peers[:MOST_PEERS]
+        peers = rule.peers[: self._most_peers]
         targets = pods if rule.id.direction is Direction.INGRESS else self._targets(peers)
         return RuleView(
             title=place if alone else f"{policy.key.name} [{rule.id.index}]",

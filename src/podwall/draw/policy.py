@@ -25,7 +25,7 @@ from podwall.draw.cards import (
 )
 from podwall.draw.crowd import plural
 from podwall.draw.looking import view_of
-from podwall.draw.metrics import Style, clean, wrap
+from podwall.draw.metrics import Style, clean, width_of, wrap
 from podwall.draw.picture import Picture
 from podwall.draw.scene import Box, Canvas, Ink, Look, Scene, Sign
 from podwall.draw.sides import Columns, SideLayout, draw_side, side_layout
@@ -179,7 +179,7 @@ class _Layout:
             y += line.style.line + 6
         if self._view.problems:
             y = self._problems(y, room) + 12
-        return self._legend(y)
+        return self._legend(y, width - MARGIN)
 
     def _problems(self, y: float, room: float) -> float:
         lines = [Line("not understood, so it allows nothing", Style.HEAD, Ink.AUDIT, Sign.WARNING)]
@@ -190,7 +190,7 @@ class _Layout:
         card = Card(tuple(lines), Look.WARNING)
         return draw_card(self._canvas, card, (MARGIN, y), room).bottom
 
-    def _legend(self, y: float) -> float:
+    def _legend(self, y: float, right: float) -> float:
         """What the signs mean, of those that are there."""
         gates = {
             side.gate
@@ -206,9 +206,13 @@ class _Layout:
         ):
             if gate not in gates:
                 continue
+            wide = 19 + width_of(text, Style.SMALL)
+            if x > MARGIN and x + wide > right:
+                x, y = MARGIN, y + 20
             self._canvas.box((x, y + 2, 12, 13), look, radius=0)
-            label = self._canvas.text(0, (x + 19, y + 12), text, Style.SMALL, Ink.MUTED)
-            x += 19 + label.width + 24
+            room = right - x - 19
+            self._canvas.text(0, (x + 19, y + 12), text, Style.SMALL, Ink.MUTED, room)
+            x += wide + 24
         return y + 16
 
 

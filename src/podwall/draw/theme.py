@@ -62,7 +62,7 @@ LIGHT = Palette(
         Look.AUDIT: Fill("#fff8e1", "#9a6700", dashed=True, width=1.25),
         Look.WARNING: Fill("#fff8e1", "#9a6700", width=1.25),
         Look.DENY: Fill("#fff1f0", "#cf222e", width=1.25),
-        Look.HEAT: Fill("#bf8700"),
+        Look.HEAT: Fill("#a87400"),
     },
 )
 
