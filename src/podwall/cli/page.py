@@ -69,7 +69,7 @@ def report(args: argparse.Namespace) -> Status:
         sys.stdout.buffer.flush()
     else:
         _write(Path(args.output), page)
-        print_note(f"wrote {args.output} ({len(page) / 1e6:.1f} MB)")
+        print_note(f"wrote {args.output}")
     return options.input_status(cluster)
 
 
