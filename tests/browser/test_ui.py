@@ -22,6 +22,13 @@ metadata: {name: closed-by-the-test, namespace: shop}
 spec: {podSelector: {}, policyTypes: [Ingress]}
 """
 
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: another, namespace: data}
+spec: {containers: [{name: main, image: main}]}
+"""
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
@@ -60,7 +67,7 @@ def test_the_page_follows_its_files_and_keeps_what_is_looked_at(
     window: Window, served: Served, files: Path
 ) -> None:
     page = window.open(served.url, "namespace=shop&find=cart")
-    page.locator("td[data-row]").first.click()
+    page.locator("td[data-row]").last.click()
     opened = page.text_content("#details-head")
     policies = page.locator("details.policy")
     before = policies.count()
@@ -70,6 +77,11 @@ def test_the_page_follows_its_files_and_keeps_what_is_looked_at(
     assert page.input_value("#find") == "cart"
     assert page.input_value("#filter-namespace") == "shop"
     assert page.text_content("#details-head") == opened
+
+    (files / "more.yaml").write_text(POD, encoding="utf-8")
+    expect(page.locator("#summary")).to_contain_text("15 pods", timeout=PATIENCE)
+    assert page.text_content("#details-head") == opened
+    assert page.locator('td[aria-selected="true"]').count() == 1
 
     (files / "closed.yaml").write_text("kind: [", encoding="utf-8")
     banner = page.locator("#banner")

@@ -1,8 +1,8 @@
 // Why: the explanation of the cell that is open.
 
 function drawDetails() {
-  const [targets, sources] = state.cell.split("/").map((words) => words.split(",").filter((word) => content.parties[word]).map(Number));
-  if (!state.cell || !targets?.length || !sources?.length) {
+  const { targets, sources } = readCell(state.cell);
+  if (!targets.length || !sources.length) {
     by("details-head").textContent = "Why?";
     fill(by("details-body"), el("p", null, "Choose a cell: it says what decides, in both directions."));
     return;
@@ -15,14 +15,15 @@ function drawDetails() {
 function drawGroup(targets, sources) {
   const family = Number(state.family);
   by("details-head").textContent = `${counted(targets.length * sources.length, "pair")} of workloads`;
-  const pairs = targets.flatMap((target) => sources.map((source) => ({ target, source, cell: answer(family, [target], [source], null) }))).filter(({ cell }) => cell);
+  const port = readPort(state.port);
+  const pairs = targets.flatMap((target) => sources.map((source) => ({ target, source, cell: answer(family, [target], [source], port) }))).filter(({ cell }) => cell);
   fill(by("details-body"), el("ul", { class: "pairs" }, ...pairs.slice(0, 200).map(({ target, source, cell }) =>
     el("li", null, pairButton(target, source), ` ${cell.text}`))),
     pairs.length > 200 && el("p", null, `and ${pairs.length - 200} more`));
 }
 
 function pairButton(target, source, text) {
-  return el("button", { type: "button", class: "link", on: { click: () => { change({ cell: `${target}/${source}` }); by("details-head").focus(); } } },
+  return el("button", { type: "button", class: "link", on: { click: () => { change({ cell: nameOfCell([target], [source]) }); by("details-head").focus(); } } },
     text || `${title(source)} → ${title(target)}`);
 }
 

@@ -26,7 +26,7 @@ watch((now, before) => {
     if (held?.startsWith("filter-")) by(held)?.focus();
   }
   markOpen();
-  if (now.cell !== before.cell || now.family !== before.family) drawDetails();
+  if (["cell", "family", "port"].some((name) => now[name] !== before[name])) drawDetails();
   if (now.find !== before.find || now.family !== before.family) drawFound();
 });
 

@@ -83,7 +83,7 @@ function drawMatrix() {
     if (cell) open(cell);
   });
   fill(by("matrix"), table);
-  legend();
+  legend(port);
   const focusable = cellAt(place.row, place.column);
   if (focusable) focusable.tabIndex = 0;
 }
@@ -165,10 +165,12 @@ function itemLabel(item) {
   return item.closed ? `namespace ${item.namespace}` : title(item.members[0]);
 }
 
-function legend() {
+/** What the colours mean; with a port a cell is a yes or a no. */
+function legend(port) {
+  const shown = port ? { all: "allowed", none: "denied", mixed: VERDICTS.mixed.words } : Object.fromEntries(Object.entries(VERDICTS).map(([kind, { words }]) => [kind, words]));
   fill(by("legend"),
-    ...Object.entries(VERDICTS).map(([kind, { sign, words }]) =>
-      el("span", null, el("span", { class: `sample k-${kind}`, aria: { hidden: "true" } }, sign || "80/tcp"), ` ${words}`)),
+    ...Object.entries(shown).map(([kind, words]) =>
+      el("span", null, el("span", { class: `sample k-${kind}`, aria: { hidden: "true" } }, VERDICTS[kind].sign || "80/tcp"), ` ${words}`)),
     el("span", null, "blank: not asked"));
 }
 
@@ -207,7 +209,7 @@ function focusCell(cell) {
 /** Explain a cell; with the keyboard the explanation gets the focus. */
 function open(cell, byKey) {
   focusCell(cell);
-  change({ cell: `${cell.dataset.targets}/${cell.dataset.sources}` });
+  change({ cell: nameOfCell(numbers(cell.dataset.targets), numbers(cell.dataset.sources)) });
   if (byKey) by("details-head").focus();
 }
 
@@ -219,7 +221,7 @@ function backToCell() {
 
 function markOpen() {
   for (const each of by("matrix").querySelectorAll("td[aria-selected]")) each.removeAttribute("aria-selected");
-  const [targets, sources] = state.cell.split("/");
-  const cell = state.cell && by("matrix").querySelector(`td[data-targets="${CSS.escape(targets)}"][data-sources="${CSS.escape(sources || "")}"]`);
+  const { targets, sources } = readCell(state.cell);
+  const cell = targets.length && by("matrix").querySelector(`td[data-targets="${targets.join(",")}"][data-sources="${sources.join(",")}"]`);
   if (cell) cell.setAttribute("aria-selected", "true");
 }

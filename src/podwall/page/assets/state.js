@@ -28,6 +28,27 @@ function change(patch) {
   for (const watcher of watchers) watcher(state, before);
 }
 
+/** A cell by the names of its ends, which mean the same when the page is made anew. */
+function nameOfCell(targets, sources) {
+  return [sources, targets].map((indices) => indices.map(keyOf).join(",")).join(">");
+}
+
+/** The parties of a cell by its name; those that are no more are left out. */
+function readCell(name) {
+  const indices = new Map(content.parties.map((_, index) => [keyOf(index), index]));
+  const [sources, targets] = name.split(">").map((keys) => keys.split(",").map((key) => indices.get(key)).filter((index) => index !== undefined));
+  return { targets: targets || [], sources };
+}
+
+/** The name of a party, without the marks between names; of an address without what is in brackets. */
+function keyOf(index) {
+  return encodeURIComponent(title(index).split(" (")[0]).replaceAll("%2F", "/").replaceAll("%3A", ":");
+}
+
+function numbers(words) {
+  return words.split(",").map(Number);
+}
+
 function watch(watcher) {
   watchers.push(watcher);
 }
