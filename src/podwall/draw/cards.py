@@ -104,6 +104,8 @@ def draw_line(canvas: Canvas, box: int, line: Line, at: tuple[float, float], roo
         canvas.mark(line.sign, (x, y + lift), SIGN, line.ink, box)
         x += SIGN + 6
         room -= SIGN + 6
+    if not line.text:
+        return
     label = canvas.text(box, (x, y + line.style.ascent), line.text, line.style, line.ink, room)
     used = label.width + 8
     if line.tail and room > used + 20:

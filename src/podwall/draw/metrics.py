@@ -131,7 +131,7 @@ def _cut(text: str, keep: int) -> str:
 def wrap(text: str | Sequence[str], room: float, style: Style, most: int = 4) -> tuple[str, ...]:
     """``text`` on up to ``most`` lines, broken at spaces; the last one holds what is left, cut.
 
-    Of a list of words none is broken that has room on a line.
+    A list of words is broken between them, and within one only where it has no room on a line.
     """
     words = text.split(" ") if isinstance(text, str) else list(text)
     lines: list[str] = []
@@ -148,6 +148,9 @@ def wrap(text: str | Sequence[str], room: float, style: Style, most: int = 4) ->
         if line:
             lines.append(line)
             line = ""
+            continue
+        if " " in word:
+            words[:1] = word.split(" ")
             continue
         piece = _prefix(word, room, style)
         lines.append(piece)

@@ -40,6 +40,7 @@ def test_nothing_overlaps_in_the_pictures_of_the_examples(path: Path) -> None:
 @given(snapshots(min_policies=1))
 @settings(
     max_examples=60,
+    # A cluster takes minutes to shrink; as it was found it says enough.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )
