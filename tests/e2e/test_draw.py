@@ -13,6 +13,8 @@ import pytest
 
 from podwall.cli.main import main
 from podwall.dataplane.command import SystemRunner
+from podwall.lab import client, state
+from tests.e2e.agent_site import NODE, site
 from tests.e2e.doc_blocks import ROOT
 
 EXAMPLE = str(ROOT / "examples" / "test-network-policy")
@@ -137,3 +139,32 @@ def test_of_several_nodes_the_one_that_was_drawn_is_named(
     words = ["draw", SHOP, "--nodes", "3", "--kind", "chains", "--node", "node-2"]
     assert main([*words, "--family", "6", "-o", str(out)]) == 0
     assert "chains of node-2, IPv6" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.kernel
+def test_the_chains_of_a_lab_say_how_many_packets_met_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert main(["lab", "up", EXAMPLE]) == 0
+    out = tmp_path / "a.svg"
+    try:
+        words = ["--from", "default/batch", "--to", "default/db-0", "--port", "6379/tcp"]
+        assert main(["lab", "probe", *words]) == 0
+        assert main(["draw", "--lab", "--kind", "chains", "-o", str(out)]) == 0
+    finally:
+        for note in state.notes():
+            client.take_down(note.name)
+    assert "without counters" not in capsys.readouterr().err
+    counted = re.findall(r">(\d+) packets?, \d+ (?:bytes|kB)<", out.read_text(encoding="utf-8"))
+    assert any(int(each) > 0 for each in counted)
+
+
+@pytest.mark.kernel
+def test_a_live_node_is_drawn_with_its_own_chains_and_counters(tmp_path: Path) -> None:
+    with site(tmp_path) as own:
+        done = own.inside("draw", "--live", "--kind", "chains")
+        assert done.returncode == 0, done.stderr
+    texts = [each.text for each in ElementTree.fromstring(done.stdout).iter() if each.text]
+    assert f"chains of {NODE}, IPv4" in texts
+    assert any(re.fullmatch(r"no packet|\d+ packets?, .*", each) for each in texts)
