@@ -184,6 +184,9 @@ def test_a_search_tells_what_reaches_a_pod_and_what_it_reaches(
     assert "data/cache" in (card.text_content() or "")
     reaches.get_by_role("button", name=CART, exact=True).click()
     assert page.text_content("#details-head") == f"{CART} → {CACHE}"
+    page.fill("#find", "cart-to")
+    page.get_by_role("button", name="shop/cart-to-payment", exact=True).click()
+    expect(page.locator('[id="policy-shop-cart-to-payment"]')).to_have_attribute("open", "")
     page.fill("#find", "no such thing")
     assert page.text_content("#found-head") == "Nothing is called no such thing"
 

@@ -89,9 +89,17 @@ def test_the_page_follows_its_files_and_keeps_what_is_looked_at(
     expect(banner).to_contain_text("the last good state")
     assert policies.count() == before + 1
 
+    late = page.context.new_page()
+    late.goto(served.url)
+    expect(late.locator("#banner")).to_contain_text("closed.yaml", timeout=PATIENCE)
+    late.close()
+
+    page.locator("#filter-label").press_sequentially("ro")
     (files / "closed.yaml").unlink()
     expect(policies).to_have_count(before, timeout=PATIENCE)
     expect(banner).to_be_hidden()
+    page.keyboard.type("le")
+    assert page.input_value("#filter-label") == "role"
 
 
 def test_pictures_and_explanations_of_other_ports_come_on_demand(

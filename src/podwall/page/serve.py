@@ -79,15 +79,15 @@ class State:
         """Whether something is said of what is shown."""
         return bool(self._problem)
 
-    @property
-    def number(self) -> int:
-        """Grows with everything new."""
-        return self._number
-
     def wait(self, number: int, seconds: float) -> tuple[int, str, bool]:
         """Wait for news after ``number``: the number now, the problem, whether it goes on."""
         with self._changed:
             self._changed.wait_for(lambda: self._number != number or self._closed, seconds)
+            return self.now()
+
+    def now(self) -> tuple[int, str, bool]:
+        """The same without waiting; the number grows with everything new."""
+        with self._changed:
             return self._number, self._problem, not self._closed
 
     def _news(self) -> None:
@@ -195,8 +195,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _tell_news(self) -> None:
         state = self.server.state
-        number = state.number
+        number, problem, _ = state.now()
         self._write(b": hello\n\n")
+        if problem:
+            self._write_problem(problem)
         while True:
             now, problem, goes_on = state.wait(number, PING_EVERY)
             if not goes_on:
@@ -204,10 +206,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if now == number:
                 self._write(b": still here\n\n")
             elif problem:
-                self._write(b"event: problem\ndata: " + msgspec.json.encode(problem) + b"\n\n")
+                self._write_problem(problem)
             else:
                 self._write(b"event: content\ndata: {}\n\n")
             number = now
+
+    def _write_problem(self, problem: str) -> None:
+        self._write(b"event: problem\ndata: " + msgspec.json.encode(problem) + b"\n\n")
 
     def _write(self, data: bytes) -> None:
         self.wfile.write(data)

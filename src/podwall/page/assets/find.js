@@ -20,11 +20,15 @@ function drawFound() {
   const found = search(state.find);
   by("found").hidden = !state.find;
   if (!state.find) return;
-  by("found-head").textContent = found.length ? `Found: ${state.find}` : `Nothing is called ${state.find}`;
+  const words = state.find.trim().toLowerCase();
+  const policies = content.policies.filter((each) => words && `${each.namespace}/${each.name}`.toLowerCase().includes(words));
+  by("found-head").textContent = found.length || policies.length ? `Found: ${state.find}` : `Nothing is called ${state.find}`;
   fill(by("found-body"),
+    policies.length > 0 && el("p", null, "Policies of that name: ", ...policies.slice(0, MOST_FOUND).flatMap((one, at) => [at ? ", " : null, policyLink(one)]),
+      policies.length > MOST_FOUND && ` and ${policies.length - MOST_FOUND} more`),
     ...found.slice(0, MOST_FOUND).map((index, number) => card(index, number === 0)),
     found.length > MOST_FOUND && el("p", { class: "aside" }, `and ${found.length - MOST_FOUND} more; type more of the name`));
-  announce(counted(found.length, "thing found", "things found"));
+  announce(counted(found.length + policies.length, "thing found", "things found"));
 }
 
 function card(index, isOpen) {
