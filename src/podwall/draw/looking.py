@@ -344,7 +344,8 @@ def _rest(
     if any(AnyPeer() in each.peers for each in useful):
         return "every other port", shut
     if useful:
-        return "all others", shut
+        # Other ends, and these on other ports.
+        return "all else", shut
     return "everyone" if direction is Direction.INGRESS else "everything", shut
 
 
@@ -377,5 +378,6 @@ def _block(block: IPBlock) -> PeerView:
         )
         for each in holes[:MOST_HOLES]
     )
-    note = "every address" if cidr.prefix == 0 else ""
+    everything = cidr.prefix == 0 and not holes
+    note = f"every IPv{cidr.family.value} address" if everything else ""
     return PeerView(str(cidr), note, "block", holes=views, more_holes=len(holes) - len(views))

@@ -209,7 +209,7 @@ def test_the_graph_says_the_same_as_the_picture() -> None:
     }
     assert edges == {
         ("10.0.0.0/8", "app=web", "TCP 80"): Kind.ALLOWED,
-        ("all others", "app=web", ""): Kind.DENIED,
+        ("all else", "app=web", ""): Kind.DENIED,
         ("app=web", "anywhere", ""): Kind.ALLOWED,
     }
 
