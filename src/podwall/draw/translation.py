@@ -36,7 +36,15 @@ from podwall.draw.yamlwords import peer_lines, port_lines, selector_lines
 from podwall.errors import InputError
 from podwall.model.net import Family
 from podwall.model.policy import AnyPeer, Direction, IPBlock, Peer, Policy, PolicyKey
-from podwall.ruleset.ir import FamilyRules, IPSet, MatchAddress, Net, Ruleset
+from podwall.ruleset.ir import (
+    AddressPort,
+    FamilyRules,
+    IPSet,
+    MatchAddress,
+    Member,
+    Net,
+    Ruleset,
+)
 
 _MARGIN = 28.0
 _COLUMNS = (276.0, 272.0, 420.0)
@@ -246,7 +254,7 @@ def _peer_card(peer: Peer, word: str, family: Family) -> Card:
 
 
 def _set_card(ipset: IPSet) -> Card:
-    members = sorted(ipset.members, key=lambda each: (_is_hole(each), member_text(ipset, each)))
+    members = sorted(ipset.members, key=_member_order)
     kind = f"{ipset.type.value}, {plural(len(members), 'member')}"
     lines = [Line(ipset.name, Style.CODE_HEAD), Line(kind, Style.SMALL, Ink.MUTED)]
     for each in members[:_MOST_MEMBERS]:
@@ -256,6 +264,17 @@ def _set_card(ipset: IPSet) -> Card:
         lines.append(Line(text, Style.CODE, Ink.DENY if hole else Ink.INK, sign))
     lines += _more(len(members) - _MOST_MEMBERS, "member")
     return Card(tuple(lines), Look.PORTS)
+
+
+def _member_order(member: Member) -> tuple[bool, int, int, int]:
+    """By address, holes last."""
+    match member:
+        case Net(cidr, nomatch):
+            return nomatch, cidr.value, cidr.prefix, 0
+        case AddressPort(address, protocol, port):
+            return False, address.value, protocol, port
+        case _:
+            return False, member.value, 0, 0
 
 
 def _is_hole(member: object) -> bool:
