@@ -173,9 +173,12 @@ def _follower(state_dir: Path) -> Iterator[None]:
     ) as process:
         try:
             assert process.stderr is not None
-            line = process.stderr.readline()
-            if "Ctrl-C" not in line:
-                raise BenchError(f"podwall drops: {line.strip()}")
+            said = ""
+            while "Ctrl-C ends it" not in said:
+                line = process.stderr.readline()
+                said += line
+                if not line:
+                    raise BenchError(f"podwall drops has ended: {said}")
             yield
         finally:
             process.kill()

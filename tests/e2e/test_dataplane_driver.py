@@ -143,7 +143,7 @@ def every_kind_of_rule(family: Family) -> tuple[Rule, ...]:
         Rule(
             Return(),
             (
-                MatchLimit(5000, 5000),
+                MatchLimit(1000, 1000),
                 MatchSet(f"{prefix}-logged", FLOW, negated=True),
                 MatchLimit(200, 400),
             ),

@@ -156,7 +156,8 @@ def check_log(node: str, status: DeniedStatus, kept: bool) -> None:
             raise AgentError(f"the agent of node {node} does not log what is denied: {_AGENT_HINT}")
         print_note(f"the agent of node {node} no longer logs what is denied")
     elif status.wanted and not status.reading:
-        print_note(f"the agent of node {node} does not read the kernel's log: {status.error}")
+        why = status.error or "not yet"
+        print_note(f"the agent of node {node} does not read the kernel's log: {why}")
     if status.lost or status.unnamed:
         print_note(
             f"node {node} lost some: {status.lost} were not read in time, {status.unnamed} were "

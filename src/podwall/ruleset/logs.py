@@ -36,7 +36,7 @@ LOGGED_A_SECOND = 200
 LOGGED_AT_ONCE = 400
 """So many are logged in one go after a quiet time."""
 
-LOOKED_UP_A_SECOND = 5000
+LOOKED_UP_A_SECOND = 1000
 """Of so many packets in a second is asked whether their flow was logged; others are not logged."""
 
 _FLOW = (End.SRC, End.DST, End.DST)

@@ -71,7 +71,7 @@ def test_a_packet_is_logged_directly_before_it_is_dropped(family: Family, deny: 
     denying = rules.chains["PW-deny"].rules
     number = next(index for index, each in enumerate(denying) if isinstance(each.target, Jump))
     known = MatchSet(f"PW{family.value}-logged", FLOW, negated=True)
-    limits = MatchLimit(5000, 5000), MatchLimit(200, 400)
+    limits = MatchLimit(1000, 1000), MatchLimit(200, 400)
     assert denying[number] == Rule(Jump("PW-log-deny"), (limits[0], known, limits[1]))
     assert all(isinstance(each.target, Drop | Reject) for each in denying[number + 1 :])
     assert rules.chains["PW-log-deny"].rules == (
