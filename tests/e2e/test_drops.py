@@ -251,6 +251,16 @@ def test_a_lab_that_does_not_log_is_an_error_that_says_what_to_do() -> None:
     assert "'podwall lab up FILES --log-denied' starts one that does" in done.stderr
 
 
+def test_a_second_reader_of_a_lab_is_told_that_there_is_one() -> None:
+    with (
+        lab(cluster(DB, OTHER), families=(Family.V4,)),
+        drops("--lab", "one"),
+    ):
+        done = podwall("drops", "--lab", "one")
+    assert done.returncode == 3
+    assert "has a reader already" in done.stderr
+
+
 def podwall(*words: str) -> subprocess.CompletedProcess[str]:
     argv = (sys.executable, "-m", "podwall", *words)
     return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -14,7 +14,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 import msgspec
@@ -42,8 +41,8 @@ MOST_AT_ONCE = 64
 
 _DATAGRAM = 1 << 16
 
-_READERS = Path("/proc/self/net/netfilter/nfnetlink_log")
-"""One line for each group that is read; the number of the group comes first."""
+_FAR = 0x5000
+"""From a group to one that nobody reads who reads this one."""
 
 
 class NflogReader:
@@ -157,14 +156,36 @@ def connect(group: int) -> socket.socket:
             end.bind((0, 0))
             _enlarge(end)
             for each in _settings(group):
-                end.send(each)
-                _check(end.recv(_DATAGRAM))
+                _tell(end, each)
+        except PermissionError as error:
+            # The kernel has one word for both: somebody else has the group, or one may not.
+            code = errno.EBUSY if _may_read(end, group) else errno.EPERM
+            end.close()
+            raise OSError(code, os.strerror(code)) from error
         except OSError:
             end.close()
             raise
     except OSError as error:
         raise KernelError(_why(group, error)) from error
     return end
+
+
+def _tell(end: socket.socket, message: bytes) -> None:
+    end.send(message)
+    _check(end.recv(_DATAGRAM))
+
+
+def _may_read(end: socket.socket, group: int) -> bool:
+    """Whether the kernel would let this process read any group.
+
+    Asked by a setting for a group far from ``group`` that nobody has opened, which changes nothing:
+    /proc cannot tell in a network namespace whose processes are another PID namespace's.
+    """
+    try:
+        _tell(end, _config(group ^ _FAR, _THRESHOLD, struct.pack("!I", GATHER_PACKETS)))
+    except OSError as error:
+        return error.errno != errno.EPERM
+    return True
 
 
 def _enlarge(end: socket.socket) -> None:
@@ -207,19 +228,9 @@ def _check(answer: bytes) -> None:
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
-def _is_read(group: int) -> bool:
-    """Whether somebody reads a group of this network namespace."""
-    try:
-        lines = _READERS.read_text().splitlines()
-    except OSError:
-        return False
-    return any(line.split()[:1] == [str(group)] for line in lines)
-
-
 def _why(group: int, error: OSError) -> str:
     match error.errno:
-        # The kernel has one word for both: somebody else has the group, or one may not.
-        case errno.EBUSY | errno.EPERM if _is_read(group):
+        case errno.EBUSY:
             return (
                 f"NFLOG group {group} has a reader already: an agent, another podwall drops, or "
                 "another program; a group can have one"
