@@ -53,6 +53,11 @@ def test_json_holds_manifests_comments_and_what_was_left_out(
     assert found["left_out"] == {"no_pod": 1, "own_node": 1, "unanswered": 1, "denied": 1}
 
 
+def test_audit_knows_a_namespace_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", SHOP, AUDITED, "-n", "shp"]) == 2
+    assert "there is no namespace 'shp'; known: data, platform, shop" in capsys.readouterr().err
+
+
 def test_what_was_learned_in_audit_mode_is_safe_for_what_it_was_learned_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

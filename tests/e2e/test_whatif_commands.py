@@ -110,6 +110,11 @@ def test_a_new_workload_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         ([SHOP, "--without", "shop/apy"], "there is no policy 'shop/apy'; did you mean shop/api"),
         ([SHOP, "--label", "shop/deployment/cart"], "--label shop/deployment/cart: name labels"),
         ([SHOP, "--label", "shop/deployment/cart", "tier"], "'tier' is no label, as in tier=web"),
+        (["--label", "shop/deployment/cart", "a=b", SHOP], "manifests go before --label"),
+        (
+            [SHOP, "--label", "shop/deployment/cart", "a=b c"],
+            "--label shop/deployment/cart: 'a=b c': 'b c' cannot be the value of a label",
+        ),
         ([SHOP, "--enforce", "shop/api"], "policy shop/api is enforced already"),
         (["-", "--with", "-"], "standard input can be read once"),
         ([SHOP, "--with", "absent.yaml"], "absent.yaml"),

@@ -18,7 +18,7 @@ from rich.text import Text
 from podwall.api import Cluster
 from podwall.cli import options
 from podwall.cli.connections import add_connections, check_connections, has_connections, watched
-from podwall.cli.learn import shift_dict
+from podwall.cli.learn import check_namespaces, shift_dict
 from podwall.cli.output import Status, out, print_json, print_note, progress
 from podwall.cli.source import add_source, check_source, cluster_of
 from podwall.learn.auditing import Evidence, Safety, WouldDeny, audit, unsafe_first
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> Status:
     check_source(args)
     check_connections(args)
     cluster = cluster_of(args)
+    check_namespaces(args, cluster)
     found = _testimony(args, cluster)
     chosen = tuple(
         each

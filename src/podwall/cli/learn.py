@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections import Counter
 
+from podwall.api import Cluster
 from podwall.cli import options
 from podwall.cli.connections import add_connections, check_connections, has_connections, watched
 from podwall.cli.output import Status, print_json, print_note, progress
@@ -87,10 +88,7 @@ def run(args: argparse.Namespace) -> Status:
     if not has_connections(args):
         raise InputError("no connections to learn from: name a file by --connections")
     cluster = cluster_of(args)
-    unknown = [each for each in args.namespace if each not in cluster.snapshot.namespaces]
-    if unknown:
-        known = ", ".join(cluster.snapshot.namespaces) or "none"
-        raise InputError(f"there is no namespace {unknown[0]!r}; known: {known}")
+    check_namespaces(args, cluster)
     found = watched(args, cluster)
     proposal = propose(cluster.snapshot, found.observations, cluster.settings, _options(args))
     with progress("comparing") as tell:
@@ -101,6 +99,18 @@ def run(args: argparse.Namespace) -> Status:
         sys.stdout.write(_to_yaml(proposal, audit=args.audit))
         _report(proposal, changes, live=args.live and not args.connections)
     return options.input_status(cluster)
+
+
+def check_namespaces(args: argparse.Namespace, cluster: Cluster) -> None:
+    """See that every ``--namespace`` is there.
+
+    Raises:
+        InputError: one is not.
+    """
+    unknown = [each for each in args.namespace if each not in cluster.snapshot.namespaces]
+    if unknown:
+        known = ", ".join(cluster.snapshot.namespaces) or "none"
+        raise InputError(f"there is no namespace {unknown[0]!r}; known: {known}")
 
 
 def _options(args: argparse.Namespace) -> Options:

@@ -18,7 +18,6 @@ from podwall.whatif.changes import Labelling, Overlay, parse_label
 from podwall.whatif.markdown import render_markdown
 
 _STDIN = "-"
-_FEWEST_WORDS = 2
 
 
 def add_whatif(parser: argparse.ArgumentParser) -> None:
@@ -80,9 +79,9 @@ def add_whatif(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Status:
     """Say what a change does; status 1 if it does what ``--fail-on`` names."""
+    labels = tuple(_labelling(words) for words in args.label)
     source.check_source(args)
     _check_change(args)
-    labels = tuple(_labelling(words) for words in args.label)
     before = source.cluster_of(args)
     given = _read_overlay(args)
     after = before.changed(
@@ -114,11 +113,18 @@ def _check_change(args: argparse.Namespace) -> None:
 
 
 def _labelling(words: Sequence[str]) -> Labelling:
-    if len(words) < _FEWEST_WORDS:
+    who, labels = words[0], words[1:]
+    if not labels:
         raise InputError(
-            f"--label {words[0]}: name labels, as in --label shop/deployment/web tier=front old-"
+            f"--label {who}: name labels, as in --label shop/deployment/web tier=front old-"
         )
-    return Labelling(words[0], tuple(map(parse_label, words[1:])))
+    try:
+        return Labelling(who, tuple(map(parse_label, labels)))
+    except InputError as error:
+        # It takes all words up to the next option, so a FILE behind it is taken for a label.
+        is_none = any("=" not in each and not each.endswith("-") for each in labels)
+        hint = "; manifests go before --label" if is_none else ""
+        raise InputError(f"--label {who}: {error}{hint}") from error
 
 
 def _read_overlay(args: argparse.Namespace) -> Manifests | None:
