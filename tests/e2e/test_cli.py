@@ -96,6 +96,35 @@ def test_the_manifests_that_examples_name_are_there() -> None:
     assert all((root / name).exists() for name in named)
 
 
+ON_FILES = [
+    example
+    for command in COMMANDS
+    for example in command.examples
+    if command.name not in ("drops", "ui")
+    if re.search(r" examples/", example) and "--lab" not in example
+]
+"""Examples that need nothing but the manifests of this repository."""
+
+
+@pytest.mark.parametrize("example", ON_FILES)
+def test_the_examples_on_shipped_manifests_work(example: str, tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(GOLDEN.parents[1] / "examples")
+    program = f'podwall() {{ {shlex.join(PODWALL)} "$@"; }}; {example}'
+    done = subprocess.run(
+        ["sh", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    # 1 is a finding: a change that opens something, a policy that is not known to be safe.
+    assert done.returncode in ((0, 1) if re.search(r"audit|--fail-on", example) else (0,))
+    assert "error" not in done.stderr
+    assert done.stdout or any(each.name != "examples" for each in tmp_path.iterdir())
+
+
+def test_commands_that_look_at_files_have_an_example_that_is_run() -> None:
+    covered = {_podwall_words(each)[0] for each in ON_FILES}
+    asked = {"render", "explain", "matrix", "report", "check", "draw", "audit", "whatif"}
+    assert covered == asked | {"learn", "test"}
+
+
 def test_all_but_the_agent_runs_without_the_packages_of_the_agent() -> None:
     program = """
 import sys

@@ -62,7 +62,12 @@ def add_draw(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="whose kernel (default: the first node with a pod that a policy selects)",
     )
-    group.add_argument("--family", type=int, choices=[each.value for each in Family], help="4 or 6")
+    group.add_argument(
+        "--family",
+        type=int,
+        choices=[each.value for each in Family],
+        help="draw the rules of IPv4 or of IPv6 (default: 4, or 6 where pods have only that)",
+    )
     group = parser.add_argument_group("how it is drawn")
     group.add_argument(
         "--format",

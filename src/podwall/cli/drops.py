@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import socket
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,10 +41,11 @@ _LAB_HINT = "'podwall lab up FILES --log-denied' starts one that does"
 def add_drops(parser: argparse.ArgumentParser) -> None:
     """Options of ``podwall drops``."""
     source.add_source(parser, live_help="ask the agent of this host (default if there is one)")
-    parser.description = (
+    parser.description = textwrap.fill(
         "Print denied packets by name as the kernel tells of them: one of each flow every ten "
         "seconds. With FILEs, which are those that were applied here, and with --lab it tells what "
-        "happens from now on; an agent also remembers the last 10,000 denials."
+        "happens from now on; an agent also remembers the last 10,000 denials.",
+        width=79,
     )
     _add_time(parser)
     _add_filters(parser)

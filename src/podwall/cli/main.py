@@ -128,7 +128,7 @@ COMMANDS: tuple[Command, ...] = (
             "podwall drops --follow",
             "podwall drops --since 10m --to shop/statefulset/db --port 5432",
             "podwall drops --lab --for 30s --count",
-            f"podwall drops {EXAMPLE} --node-name worker-1 -o jsonl",
+            f"podwall drops {EXAMPLE} --node-name node-1 --place -o jsonl",
         ),
     ),
     Command(
@@ -310,7 +310,7 @@ def build_parser(only: Sequence[str] | None = None) -> argparse.ArgumentParser:
         prog="podwall",
         description="Enforces Kubernetes NetworkPolicy with iptables and ipset, and says why.",
         epilog="exit status: 0 as expected, 1 a difference or finding, 2 unusable input, "
-        "3 the kernel, the agent or the lab failed",
+        "3 the kernel, the agent or the lab failed, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"podwall {__version__}")
     parser.add_argument(
