@@ -108,7 +108,8 @@ def _of_lab(name: str, node: str, family: Family) -> Counters | None:
         for mode in (Mode.LEGACY, Mode.NFT):
             argv = [f"{stem}-{mode.value}-save", "-t", "filter", "-c"]
             try:
-                found = parse_counters(lab.output_of(f"node/{node}", argv), family)
+                # It warns of tables of the other mode, or that there is no such program.
+                found = parse_counters(lab.output_of(f"node/{node}", argv, quiet=True), family)
             except LabError:
                 continue
             if found:

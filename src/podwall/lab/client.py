@@ -140,13 +140,15 @@ class Lab:
         """:meth:`execute` in a network namespace of the lab; works after :meth:`close`, too."""
         return enter.execute(self.world, netns, argv, {**env, "PODWALL_LAB": self.name})
 
-    def output_of(self, name: str, argv: Sequence[str]) -> str:
+    def output_of(self, name: str, argv: Sequence[str], *, quiet: bool = False) -> str:
         """What a program prints inside an endpoint, which may be a node.
+
+        Its errors go to this terminal, or with ``quiet`` nowhere.
 
         Raises:
             LabError: it ended with a status other than 0.
         """
-        return enter.output_of(self.world, self.netns(name), argv, os.environ)
+        return enter.output_of(self.world, self.netns(name), argv, os.environ, quiet=quiet)
 
     def down(self) -> None:
         """End the lab at once, whatever it is doing, and wait until it is gone."""

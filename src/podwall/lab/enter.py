@@ -143,8 +143,12 @@ def execute(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, s
     return _wait_for(child)
 
 
-def output_of(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str]) -> str:
-    """What a program prints in a network namespace of the lab; its errors go to this terminal.
+def output_of(
+    world: Isolated, name: str, argv: Sequence[str], env: Mapping[str, str], *, quiet: bool = False
+) -> str:
+    """What a program prints in a network namespace of the lab.
+
+    Its errors go to this terminal, or with ``quiet`` nowhere.
 
     Raises:
         LabError: it ended with a status other than 0.
@@ -154,6 +158,8 @@ def output_of(world: Isolated, name: str, argv: Sequence[str], env: Mapping[str,
     child = os.fork()
     if child == 0:
         os.dup2(writer, 1)
+        if quiet:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         os._exit(_enter_and_execute(world, name, argv, command_environment(env)))
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
