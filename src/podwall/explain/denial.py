@@ -120,17 +120,19 @@ def name_packet(
         kind: what it was logged as.
         time: when, in seconds since the epoch.
         settings: the switches of the node that logged it.
-        node: that node; only what it judges can have been the reason. Empty is any.
+        node: that node; only what it judges can have been the reason. Empty is any, and so is one
+            that is not known to judge either end.
     """
     if flow.protocol == Protocol.ICMPV6 and _local(flow.src) and flow.dst in _ALL_ON_LINK:
         return ()
     decision = evaluate(snapshot, flow, settings)
-    judged = [each for each in decision.directions if _judges(snapshot, flow, each, node)]
+    here = [each for each in decision.directions if _judges(snapshot, flow, each, node)]
+    judged = here or list(decision.directions)
     case = _Case(snapshot, flow, kind, time, decision.verdict)
     audited = kind is LogKind.AUDIT
     objecting = [each for each in judged if (each.would_deny if audited else not each.allowed)]
     if not objecting:
-        return (case.stale(judged or list(decision.directions)),)
+        return (case.stale(judged),)
     if audited:
         return tuple(map(case.audited, objecting))
     return (case.denied(objecting[0]),)

@@ -163,6 +163,12 @@ def test_egress_is_told_first_and_a_node_tells_only_what_it_judges() -> None:
     assert denial.namespace == "shop"
 
 
+def test_a_node_that_nothing_is_known_of_tells_whatever_denies() -> None:
+    denial = name(cluster(DENY_ALL), flow(WEB, DB), at="n9")
+    assert not denial.stale
+    assert denial.direction is Direction.INGRESS
+
+
 def test_s48_an_address_that_no_known_pod_has_is_told_with_its_node() -> None:
     denial = name(cluster(), flow("10.0.1.77", DB), at="n1")
     assert str(denial) == (
