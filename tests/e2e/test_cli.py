@@ -125,6 +125,20 @@ def test_commands_that_look_at_files_have_an_example_that_is_run() -> None:
     assert covered == asked | {"learn", "test"}
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_results_that_cannot_be_written_are_a_failure_and_no_finding(form: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*PODWALL, "matrix", EXAMPLE, "-o", form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "error: the output: it cannot be written: No space left on device\n"
+
+
 def test_all_but_the_agent_runs_without_the_packages_of_the_agent() -> None:
     program = """
 import sys

@@ -8,6 +8,7 @@ input or options, 3 the kernel, the agent or the lab failed, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -34,6 +35,9 @@ class Command(msgspec.Struct, frozen=True):
     summary: str
     examples: tuple[str, ...] = ()
 
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a write ends with where nothing more can be written."""
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -368,6 +372,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return _report_full(error)
+
+
+def _report_full(error: OSError) -> int:
+    """Say that results could not be written; their status would be taken for an answer."""
+    from podwall.cli.output import Status, print_error  # noqa: PLC0415
+
+    print_error(f"{error.filename or 'the output'}: it cannot be written: {error.strerror}")
+    # What is still buffered would fail again when Python flushes it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Status.FAILED
 
 
 def _report(error: PodwallError) -> int:
