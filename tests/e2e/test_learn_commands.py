@@ -53,6 +53,15 @@ def test_json_holds_manifests_comments_and_what_was_left_out(
     assert found["left_out"] == {"no_pod": 1, "own_node": 1, "unanswered": 1, "denied": 1}
 
 
+def test_standard_input_is_called_as_manifests_from_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"shop/cart -> data/nope 5432/tcp"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["learn", SHOP, "--connections", "-"]) == 2
+    assert capsys.readouterr().err.startswith("error: <stdin>:1: ")
+
+
 def test_audit_knows_a_namespace_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", SHOP, AUDITED, "-n", "shp"]) == 2
     assert "there is no namespace 'shp'; known: data, platform, shop" in capsys.readouterr().err

@@ -100,7 +100,8 @@ def watched(args: argparse.Namespace, cluster: Cluster) -> Watched:
     if args.connections:
         collection = Collection()
         for name in args.connections:
-            collection.add(read_connections(_read(name), name, cluster.snapshot))
+            called = "<stdin>" if name == "-" else name
+            collection.add(read_connections(_read(name), called, cluster.snapshot))
         return Watched(collection.observations(), ", ".join(args.connections))
     if args.lab is not None:
         # Who only reads files does not pay for the lab.
