@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwall.dataplane.nflog.parse import PACKET_MESSAGE, LoggedPacket, parse_packets
+from podwall.dataplane.nflog.parse import (
+    PACKET_MESSAGE,
+    LoggedPacket,
+    parse_packets,
+    sequence_numbers,
+)
+from podwall.dataplane.nflog.reader import NflogReader
 from podwall.model.net import parse_address
 from podwall.ruleset.ir import LogKind
 
@@ -117,9 +123,26 @@ def test_the_destination_is_what_ipv4_says_it_is() -> None:
     assert only(datagram(ipv4(47, b""))).dst == parse_address(V4[1])
 
 
+def test_packets_of_others_are_numbered_along_and_only_a_gap_is_lost() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with theirs, NflogReader(1, connect=lambda _group: ours) as reader:
+        for number, prefix in (
+            (2**32 - 2, "podwall deny"),
+            (2**32 - 1, "fw: "),
+            (0, "podwall deny"),
+            (5, "podwall audit"),
+            (6, "fw: "),
+        ):
+            more = attribute(SEQUENCE, struct.pack("!I", number))
+            theirs.send(datagram(ipv4(6, ports(1, 2)), prefix, more))
+        assert len(reader.read()) == 3
+        assert reader.lost == 4
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_of_a_datagram_raise(data: bytes) -> None:
     parse_packets(data)
+    sequence_numbers(data)
 
 
 @given(st.binary(max_size=160))

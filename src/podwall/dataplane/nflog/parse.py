@@ -90,6 +90,16 @@ def parse_packets(datagram: bytes) -> tuple[LoggedPacket, ...]:
     )
 
 
+def sequence_numbers(datagram: bytes) -> tuple[int, ...]:
+    """The numbers of all packets in one datagram, also of those that others' rules logged."""
+    return tuple(
+        number
+        for kind, body in messages(datagram)
+        if kind == PACKET_MESSAGE
+        and (number := _number(_attributes(body[_FAMILY_HEADER:]), _SEQUENCE)) is not None
+    )
+
+
 def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
     """Type and body of each netlink message; ends at the first that is not whole."""
     offset = 0

@@ -13,12 +13,18 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 import msgspec
 
-from podwall.dataplane.nflog.parse import ERROR_MESSAGE, LoggedPacket, messages, parse_packets
+from podwall.dataplane.nflog.parse import (
+    ERROR_MESSAGE,
+    LoggedPacket,
+    messages,
+    parse_packets,
+    sequence_numbers,
+)
 from podwall.errors import KernelError
 
 _NETLINK_NETFILTER = 12
@@ -104,7 +110,8 @@ class NflogReader:
             datagram = self._receive()
             if datagram is None:
                 break
-            found += (self._dated(each) for each in parse_packets(datagram))
+            self._count(sequence_numbers(datagram))
+            found += map(self._dated, parse_packets(datagram))
         return tuple(found)
 
     def _receive(self) -> bytes | None:
@@ -120,11 +127,14 @@ class NflogReader:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(_why(self._group, error)) from error
 
-    def _dated(self, packet: LoggedPacket) -> LoggedPacket:
-        if packet.sequence is not None:
+    def _count(self, numbers: Iterable[int]) -> None:
+        """A gap in the numbers of all that is logged to the group is what was lost."""
+        for each in numbers:
             if self._next is not None:
-                self._lost += (packet.sequence - self._next) & 0xFFFFFFFF
-            self._next = packet.sequence + 1
+                self._lost += (each - self._next) & 0xFFFFFFFF
+            self._next = each + 1
+
+    def _dated(self, packet: LoggedPacket) -> LoggedPacket:
         if packet.when:
             return packet
         return msgspec.structs.replace(packet, when=self._clock())
