@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from podwall.policy.evaluate import evaluate
 from tests.builders import TCP, policy
 from tests.e2e.agent_site import NODE as AGENT_NODE
 from tests.e2e.agent_site import until
+from tests.e2e.doc_blocks import ROOT
 from tests.e2e.kernel import private_kernel
 from tests.e2e.test_agent_denied import world
 from tests.e2e.test_cli_kernel import NODE, Host, manifests
@@ -365,3 +367,21 @@ def test_an_agent_that_does_not_log_is_an_error_that_says_what_to_do(tmp_path: P
     done = podwall("drops", "--state-dir", str(tmp_path / "none"))
     assert done.returncode == 2
     assert "no agent runs on this host: name the manifests" in done.stderr
+
+
+def test_the_agents_of_a_lab_are_asked_each_for_its_node() -> None:
+    shop = str(ROOT / "examples" / "shop")
+    up = podwall("lab", "up", shop, "--agents", "--nodes", "2", "--name", "one", "--log-denied")
+    assert up.returncode == 0, up.stderr
+    with drops("--lab", "one", "--follow", "-o", "jsonl") as seen:
+        probe = podwall("lab", "probe", "--name", "one", "--to", "shop/*", "--port", "8080/tcp")
+        assert probe.returncode == 0, probe.stdout
+        summary = re.search(r"(\d+) did not; all as expected", probe.stdout)
+        assert summary is not None
+        number = int(summary[1])
+        found = as_json(seen.lines(number))
+    assert len(found) == number > 20
+    assert len(set(told(found))) == number
+    assert {each["node"] for each in found} == {"node-1", "node-2"}
+    kept = podwall("drops", "--lab", "one", "-o", "json", "--to", "shop/deployment/storefront")
+    assert told(json.loads(kept.stdout)["denials"]) == told(found)

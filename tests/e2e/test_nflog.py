@@ -60,6 +60,43 @@ def test_each_denied_flow_is_read_once_with_its_ends_and_its_port(
         assert talk.ask("lost") == "0"
 
 
+ODD = """
+import socket, sys
+from podwall.lab.packets import build_init
+family, host = (socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET), sys.argv[1]
+with socket.socket(family, socket.SOCK_RAW, 132) as raw:
+    raw.sendto(build_init(7000, 7102, 1), (host, 0))
+with socket.socket(family, socket.SOCK_DGRAM) as end:
+    end.sendto(b"x" * 4000, (host, 7100))
+    if family is socket.AF_INET6:
+        end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
+        end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
+    else:
+        end.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 1]))
+    end.sendto(b"", (host, 7101))
+"""
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
+def test_sctp_large_datagrams_and_headers_with_extras_are_read(mode: Mode, family: Family) -> None:
+    with private_kernel() as kernel, _reader(kernel) as talk:
+        site = Site(kernel, mode)
+        site.enforce(GUARDED)
+        inside = ("nsenter", "--net=/run/netns/client", "--", sys.executable, "-c", ODD)
+        kernel.output(*inside, str(SERVER[family]))
+
+        found = _told(talk)
+
+        assert [(each["protocol"], each["dport"]) for each in found] == [
+            (132, 7102),
+            (17, 7100),
+            (17, 7101),
+        ]
+        # Its fragments were put together before the rules saw it.
+        assert found[1]["length"] > 4000
+
+
 def test_a_second_reader_is_told_that_there_is_one() -> None:
     with private_kernel() as kernel, _reader(kernel) as talk:
         assert "has a reader already" in json.loads(talk.ask("again"))

@@ -201,8 +201,9 @@ def print_summary(pairs: Pairs) -> None:
     width = len(f"{found[0][1].count}") if found else 0
     for pair, count in found[:MOST_PAIRS]:
         console.print(Text(f"  {count.count:>{width}}× {pair}", style="dim"))
-    if len(found) > MOST_PAIRS:
-        console.print(Text(f"  and {len(found) - MOST_PAIRS} pairs more", style="dim"))
+    more = len(found) - MOST_PAIRS
+    if more > 0:
+        console.print(Text(f"  and {more} {'pair' if more == 1 else 'pairs'} more", style="dim"))
 
 
 def _print_table(pairs: Pairs) -> None:
