@@ -8,7 +8,8 @@ them, and each is told apart only by the pods and the direction that it is about
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -84,7 +85,8 @@ def audit(
 ) -> tuple[Evidence, ...]:
     """The evidence for each audited policy, by key.
 
-    ``told`` is what somebody else saw that they would deny, such as the agent's log.
+    ``told`` is what somebody else saw that they would deny, such as the agent's log. It saw the
+    same connections, as far as both looked: of two counts the greater one holds, not their sum.
     """
     court = Court(snapshot, settings)
     evidence = _subjects(court)
@@ -101,11 +103,16 @@ def audit(
                     denied[key].append(_named(snapshot, each, direction.direction))
                 else:
                     seen[key] += each.count
+    logged: dict[PolicyKey, list[WouldDeny]] = {key: [] for key in evidence}
     for key, flow in told:
-        if key in denied:
-            denied[key].append(flow)
+        if key in logged:
+            logged[key].append(flow)
     return tuple(
-        msgspec.structs.replace(each, seen=seen[key], denied=_summed(denied[key]))
+        msgspec.structs.replace(
+            each,
+            seen=seen[key],
+            denied=_ordered(_merged([*_summed(denied[key]), *_summed(logged[key])], max)),
+        )
         for key, each in evidence.items()
     )
 
@@ -158,27 +165,35 @@ def workload_of(snapshot: Snapshot, name: str) -> str:
     return name if pod is None else f"{pod.key.namespace}/{workload_title(pod)}"
 
 
-def _summed(flows: Iterable[WouldDeny]) -> tuple[WouldDeny, ...]:
-    """Connections between the same workloads on the same port as one; the most frequent first."""
+def _summed(flows: Iterable[WouldDeny]) -> list[WouldDeny]:
+    """Connections between the same workloads on the same port as one."""
+    return _merged(flows, operator.add)
+
+
+def _merged(flows: Iterable[WouldDeny], count: Callable[[int, int], int]) -> list[WouldDeny]:
     found: dict[tuple[object, ...], WouldDeny] = {}
     for each in flows:
         key = each.source, each.target, each.service, each.direction
         known = found.get(key)
-        found[key] = each if known is None else _sum(known, each)
+        found[key] = each if known is None else _both(known, each, count)
+    return list(found.values())
+
+
+def _ordered(flows: Iterable[WouldDeny]) -> tuple[WouldDeny, ...]:
+    """The most frequent first."""
     return tuple(
         sorted(
-            found.values(),
-            key=lambda each: (-each.count, each.source, each.target, _service_order(each)),
+            flows, key=lambda each: (-each.count, each.source, each.target, _service_order(each))
         )
     )
 
 
-def _sum(one: WouldDeny, other: WouldDeny) -> WouldDeny:
+def _both(one: WouldDeny, other: WouldDeny, count: Callable[[int, int], int]) -> WouldDeny:
     times = [each for each in (one.first, other.first) if each is not None]
     ends = [each for each in (one.last, other.last) if each is not None]
     return msgspec.structs.replace(
         one,
-        count=one.count + other.count,
+        count=count(one.count, other.count),
         example=min(one.example, other.example),
         first=min(times, default=None),
         last=max(ends, default=None),

@@ -107,7 +107,7 @@ def test_a_policy_that_selects_nobody_denies_nothing() -> None:
     assert evidence(cluster(nobody))["shop/nobody"].safety is Safety.SAFE
 
 
-def test_what_an_agent_logged_counts_and_keeps_its_times() -> None:
+def test_what_an_agent_logged_and_conntrack_holds_as_well_is_counted_once() -> None:
     def told(count: int, first: float, last: float) -> WouldDeny:
         names = ("shop/deployment/web", "shop/statefulset/db", "9/tcp")
         ends = ("shop/web-0", "shop/db-0")
@@ -119,7 +119,10 @@ def test_what_an_agent_logged_counts_and_keeps_its_times() -> None:
         snapshot, seen, told=[(TO_DB.key, told(5, 10, 20)), (TO_DB.key, told(1, 5, 7))]
     )
     (denied,) = found.denied
-    assert (denied.count, denied.first, denied.last) == (7, 5, 20)
+    assert (denied.count, denied.first, denied.last) == (6, 5, 20)
+    more = [Observation(flow(WEB, DB, 9), 8)]
+    (found,) = audit(snapshot, more, told=[(TO_DB.key, told(5, 10, 20))])
+    assert [(each.count, each.first) for each in found.denied] == [(8, 10)]
 
 
 def test_what_needs_work_comes_first() -> None:
