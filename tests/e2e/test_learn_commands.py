@@ -155,19 +155,24 @@ DENIED = AuditedFlow(
 )
 
 
-def agent_says(monkeypatch: pytest.MonkeyPatch, *, reading: bool = True) -> None:
+def agent_says(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reading: bool = True,
+    packets: int | None = 0,
+    forgotten: int = 0,
+    known: tuple[str, ...] = ("platform/dns", "platform/dns-upstream"),
+) -> None:
     """An agent with the example's cluster, whose log has one flow, on a host with two more."""
+    cluster = Cluster.load([SHOP, AUDITED])
+    pods = tuple(str(key) for key in cluster.snapshot.pods if str(key).startswith("platform/dns"))
+    assert pods
     status = DeniedStatus(wanted=True, reading=reading, error="" if reading else "busy", lost=2)
     audited = [
-        AuditedPolicy(name, since=0.0, pods=(), flows=flows)
-        for name, flows in (
-            ("platform/dns", ()),
-            ("platform/dns-upstream", ()),
-            ("platform/prometheus", (DENIED,)),
-        )
+        *(AuditedPolicy(each, 0.0, pods, (), packets) for each in known),
+        AuditedPolicy("platform/prometheus", since=0.0, pods=(), flows=(DENIED,)),
     ]
-    report = AuditReport("worker-1", 0.0, status, tuple(audited))
-    cluster = Cluster.load([SHOP, AUDITED])
+    report = AuditReport("worker-1", 0.0, status, tuple(audited), forgotten)
     text = "shop/deployment/cart -> platform/deployment/dns 53/udp"
     seen = read_connections(text, "", cluster.snapshot)
     monkeypatch.setattr(audit_live, "ask", lambda *_: report)
@@ -196,3 +201,30 @@ def test_nothing_is_safe_by_a_log_that_is_not_read(
     text, said = capsys.readouterr()
     assert "platform/dns: not known yet" in text
     assert "does not read the kernel's log now: busy" in said
+
+
+def test_nothing_is_safe_that_the_kernel_cannot_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A kernel without NFLOG refuses audited policies, so nothing that they would deny is heard of.
+    agent_says(monkeypatch, packets=None)
+    assert main(["audit", "--live", "-n", "platform"]) == 1
+    text, said = capsys.readouterr()
+    assert "platform/dns: not known yet" in text
+    assert "log what these deny: platform/dns, platform/dns-upstream" in " ".join(said.split())
+
+
+def test_nothing_is_safe_by_a_ledger_that_forgot_some_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent_says(monkeypatch, forgotten=3)
+    assert main(["audit", "--live"]) == 1
+    assert "platform/dns: not known yet" in capsys.readouterr().out
+
+
+def test_a_policy_that_the_agent_does_not_watch_yet_is_not_safe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent_says(monkeypatch, known=())
+    assert main(["audit", "--live"]) == 1
+    assert "platform/dns: not known yet" in capsys.readouterr().out

@@ -87,9 +87,11 @@ def _testimony(args: argparse.Namespace, cluster: Cluster) -> Testimony:
         log = ask_agent(args.state_dir, cluster)
         seen = watched(args, cluster)
         evidence = audit(cluster.snapshot, seen.observations, cluster.settings, log.told)
-        if not log.complete:
-            # What was seen and not denied may have been denied in a log that nobody read.
-            evidence = tuple(msgspec.structs.replace(each, seen=0) for each in evidence)
+        # Of what was seen and not denied, other things may have been denied that nobody heard of.
+        evidence = tuple(
+            each if each.policy in log.heard else msgspec.structs.replace(each, seen=0)
+            for each in evidence
+        )
         return Testimony(evidence, log.where, log.seconds, log.notes)
     if not has_connections(args):
         evidence = audit(cluster.snapshot, (), cluster.settings)
