@@ -3,7 +3,8 @@
 A policy is watched for days before somebody enforces it, so the ledger is written to the state
 directory now and then and read again by the next agent. What was counted for a policy is about that
 text of it: one that was changed, enforced or deleted starts anew, since what it would have denied
-before says nothing of what it would deny now.
+before says nothing of what it would deny now. So do the others of which something was counted
+together with it: that is lost, too.
 """
 
 from __future__ import annotations
@@ -124,9 +125,28 @@ class AuditLedger:
         if not stale:
             return
         self._changed = True
-        self.flows.drop(lambda key: not stale.isdisjoint(key.policies))
+        self._forget_about(stale)
         for name in stale - set(map(str, audited)):
             del self.policies[name]
+
+    def _forget_about(self, stale: set[str]) -> None:
+        """Forget what was counted for these, also of others that were judged together with them.
+
+        What the others would deny alone was in it, so they are known for no longer than from now.
+        """
+        shared = {
+            name
+            for key, _ in self.flows.items()
+            if not stale.isdisjoint(key.policies)
+            for name in key.policies
+        }
+        self.flows.drop(lambda key: not stale.isdisjoint(key.policies))
+        now = self._wall()
+        for name in (shared - stale) & self.policies.keys():
+            self.policies[name] = msgspec.structs.replace(self.policies[name], since=now)
+        if self.policies.keys() <= stale:
+            # Nothing is left of what the forgotten flows could have been about.
+            self.flows.forgotten = 0
 
     def add(self, key: AuditedKey, when: float) -> None:
         """Count a flow that audited policies would have denied."""

@@ -77,12 +77,34 @@ def test_the_file_is_for_its_owner_and_written_only_when_something_changed(book:
 
 def test_a_changed_policy_is_counted_anew_and_others_go_on(book: Book) -> None:
     book.ledger.follow(audited(policy(A), policy(B)))
-    for each in (key(A), key(B), key(A, B)):
+    for each in (key(A), key(B)):
         book.ledger.add(each, 101.0)
     book.now = 200.0
     book.ledger.follow(audited(policy(A, ingress=[allow()]), policy(B)))
     assert book.counts == {key(B): 1}
     assert (book.ledger.policies[A].since, book.ledger.policies[B].since) == (200.0, 100.0)
+
+
+def test_of_whom_flows_were_counted_together_with_a_policy_that_changed_is_known_since_then(
+    book: Book,
+) -> None:
+    book.ledger.follow(audited(policy(A), policy(B)))
+    book.ledger.add(key(A, B), 101.0)
+    book.now = 200.0
+    # B alone would deny the same, but nothing says so any more: it was not silent since 100.
+    book.ledger.follow(audited(policy(B)))
+    assert (book.counts, book.ledger.policies[B].since) == ({}, 200.0)
+
+
+def test_what_was_too_much_to_keep_is_over_when_no_policy_of_then_is_left(book: Book) -> None:
+    book.reopen(most=1)
+    book.ledger.follow(audited(policy(A), policy(B)))
+    book.ledger.add(key(A), 101.0)
+    book.ledger.add(key(B), 102.0)
+    book.ledger.follow(audited(policy(B)))
+    assert book.ledger.flows.forgotten == 1
+    book.ledger.follow(audited(policy(B, ingress=[allow()])))
+    assert book.ledger.flows.forgotten == 0
 
 
 def test_a_policy_that_is_enforced_or_gone_is_forgotten(book: Book) -> None:
