@@ -18,6 +18,7 @@ from podwall.cli.main import main
 from podwall.learn.observed import Sighting
 from podwall.learn.reading import read_connections
 from podwall.manifest import load
+from podwall.model.net import parse_address
 from tests.builders import flow
 from tests.e2e.doc_blocks import ROOT
 
@@ -228,3 +229,26 @@ def test_a_policy_that_the_agent_does_not_watch_yet_is_not_safe(
     agent_says(monkeypatch, known=())
     assert main(["audit", "--live"]) == 1
     assert "platform/dns: not known yet" in capsys.readouterr().out
+
+
+def test_what_was_seen_of_pods_that_are_gone_is_not_kept_from_who_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Cluster.load([SHOP, AUDITED])
+    dns = next(
+        each
+        for key, pod in cluster.snapshot.pods.items()
+        if str(key).startswith("platform/dns")
+        for each in pod.addresses
+    )
+    gone = next(
+        text
+        for number in range(250, 1, -1)
+        if parse_address(text := f"10.244.1.{number}") not in cluster.snapshot.owners
+    )
+    seen = tmp_path / "seen.txt"
+    seen.write_text(f"{gone} -> {dns} 53/udp x3\n", encoding="utf-8")
+    assert main(["audit", SHOP, AUDITED, "--connections", str(seen)]) == 1
+    text, said = capsys.readouterr()
+    assert "platform/dns: not known yet" in text
+    assert "not judged: 3 connections of pods that are no longer there" in said

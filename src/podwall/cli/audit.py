@@ -17,11 +17,24 @@ from rich.text import Text
 
 from podwall.api import Cluster
 from podwall.cli import options
-from podwall.cli.connections import add_connections, check_connections, has_connections, watched
+from podwall.cli.connections import (
+    Watched,
+    add_connections,
+    check_connections,
+    has_connections,
+    watched,
+)
 from podwall.cli.learn import check_namespaces, shift_dict
 from podwall.cli.output import Status, out, print_json, print_note, progress
 from podwall.cli.source import add_source, check_source, cluster_of
-from podwall.learn.auditing import Evidence, Safety, WouldDeny, audit, unsafe_first
+from podwall.learn.auditing import (
+    Evidence,
+    Safety,
+    WouldDeny,
+    audit,
+    count_gone,
+    unsafe_first,
+)
 from podwall.learn.changes import Shift, compare, enforced
 from podwall.learn.notes import counted
 
@@ -99,7 +112,15 @@ def _testimony(args: argparse.Namespace, cluster: Cluster) -> Testimony:
     seen = watched(args, cluster)
     evidence = audit(cluster.snapshot, seen.observations, cluster.settings)
     seconds = {} if seen.seconds is None else {str(each.policy): seen.seconds for each in evidence}
-    return Testimony(evidence, seen.where, seconds)
+    return Testimony(evidence, seen.where, seconds, _gone(cluster, seen) if evidence else ())
+
+
+def _gone(cluster: Cluster, seen: Watched) -> tuple[str, ...]:
+    """What was seen and cannot be judged: no log told at the time whose it was."""
+    gone = count_gone(cluster.snapshot, seen.observations)
+    if not gone:
+        return ()
+    return (f"not judged: {counted(gone, 'connection')} of pods that are no longer there",)
 
 
 def _closes(cluster: Cluster) -> tuple[Shift, ...]:

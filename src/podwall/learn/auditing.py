@@ -17,7 +17,7 @@ from podwall.cluster.snapshot import Snapshot
 from podwall.explain.ends import Service, end_at
 from podwall.learn.court import Court
 from podwall.learn.observed import Observation
-from podwall.learn.sift import why_unjudged
+from podwall.learn.sift import Reason, why_unjudged
 from podwall.learn.units import workload_title
 from podwall.model.flow import Flow
 from podwall.model.net import PORT_PROTOCOLS, Protocol
@@ -115,6 +115,11 @@ def audit(
         )
         for key, each in evidence.items()
     )
+
+
+def count_gone(snapshot: Snapshot, observations: Iterable[Observation]) -> int:
+    """How many connections say nothing, because nobody knows any more who their pods were."""
+    return sum(each.count for each in observations if why_unjudged(snapshot, each) is Reason.GONE)
 
 
 def _subjects(court: Court) -> dict[PolicyKey, Evidence]:
