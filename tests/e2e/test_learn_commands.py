@@ -252,3 +252,32 @@ def test_what_was_seen_of_pods_that_are_gone_is_not_kept_from_who_asks(
     text, said = capsys.readouterr()
     assert "platform/dns: not known yet" in text
     assert "not judged: 3 connections of pods that are no longer there" in said
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_read_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "shop/deployment/cart -> platform/deployment/dns 53/udp\n"
+    seen = tmp_path / "seen.txt"
+    seen.write_text(line, encoding="utf-8")
+    monkeypatch.setattr(connections, "_MOST_BYTES", len(line))
+    assert main(["learn", SHOP, "--connections", str(seen)]) == 0
+    seen.write_text(line + "# more", encoding="utf-8")
+    assert main(["learn", SHOP, "--connections", str(seen)]) == 2
+    assert f"{seen}: it has more than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "4 999 10.0.0.1 10.0.0.2 1 2 10.0.0.2 10.0.0.1 2 1 x",
+        '{"src": "10.0.0.1", "dst": "10.0.0.2", "service": "protocol 256"}',
+    ],
+)
+def test_there_are_no_more_than_256_protocols(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = tmp_path / "seen.txt"
+    seen.write_text(line, encoding="utf-8")
+    assert main(["learn", SHOP, "--connections", str(seen)]) == 2
+    assert "is no protocol, expected 0 to 255" in capsys.readouterr().err

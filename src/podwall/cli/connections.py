@@ -147,10 +147,13 @@ def _of_host() -> Iterable[Sighting]:
 def _read(name: str) -> str:
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(_MOST_BYTES)
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
         else:
             with Path(name).open("rb") as file:
-                data = file.read(_MOST_BYTES)
+                data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}") from error
+    if len(data) > _MOST_BYTES:
+        # What is learned from a part would close the rest.
+        raise InputError(f"{name}: it has more than {_MOST_BYTES} bytes, name it in parts")
     return data.decode("utf-8", "backslashreplace")

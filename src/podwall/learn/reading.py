@@ -32,6 +32,7 @@ _LISTED = re.compile(r"[46] \d{1,3} ")
 _NUMBERED = re.compile(r"protocol (\d{1,3})\Z")
 _MAX_FAULTS = 5
 _LONGEST = 64
+_LAST_PROTOCOL = 255
 
 
 def read_connections(text: str, name: str, snapshot: Snapshot) -> tuple[Sighting, ...]:
@@ -121,6 +122,8 @@ def _denied(line: str) -> Sighting:
 def _service(text: str, family: Family) -> tuple[int, int | None]:
     """Protocol number and port of ``6379/tcp``, ``icmp`` or ``protocol 47``."""
     if match := _NUMBERED.match(text):
+        if int(match[1]) > _LAST_PROTOCOL:
+            raise Unreadable(f"{match[1]} is no protocol, expected 0 to {_LAST_PROTOCOL}")
         return int(match[1]), None
     service = parse_service(text)
     if service.protocol is Protocol.ICMP and family is Family.V6:

@@ -25,6 +25,7 @@ _PROTOCOL = re.compile(r"(?:^|\s)[a-z][a-z0-9-]{0,15}\s+(\d{1,3})\s")
 _FAMILY = re.compile(r"(?:^|\s)ipv[46]\s+\d+(?=\s)")
 _HELPER_WORDS = 11
 _LAST_PORT = 65535
+_LAST_PROTOCOL = 255
 
 UNREPLIED = "unreplied"
 """What a line of the helper ends with if nothing came back."""
@@ -66,8 +67,11 @@ def parse_listed(line: str) -> Sighting | None:
     words = line.split(" ")
     if len(words) not in (_HELPER_WORDS, _HELPER_WORDS + 1) or not words[1].isdecimal():
         raise Unreadable("it is no entry of a connection tracking table")
-    _, protocol, src, _, sport, _, reply_src, _, reply_sport, *_ = words
-    return _sighting(int(protocol), src, sport, reply_src, reply_sport, words[-1] != UNREPLIED)
+    _, text, src, _, sport, _, reply_src, _, reply_sport, *_ = words
+    protocol = _number(text)
+    if protocol > _LAST_PROTOCOL:
+        raise Unreadable(f"{protocol} is no protocol, expected 0 to {_LAST_PROTOCOL}")
+    return _sighting(protocol, src, sport, reply_src, reply_sport, words[-1] != UNREPLIED)
 
 
 def _sighting(
@@ -106,7 +110,7 @@ def _tuples(line: str) -> tuple[_Ends, _Ends]:
 def _protocol(line: str) -> int:
     head = _FAMILY.sub("", line.partition("src=")[0])
     match = _PROTOCOL.search(head)
-    if match is None or int(match[1]) > 255:
+    if match is None or int(match[1]) > _LAST_PROTOCOL:
         raise Unreadable("expected a protocol and its number, as in 'tcp 6'")
     return int(match[1])
 
