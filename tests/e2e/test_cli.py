@@ -365,6 +365,17 @@ def test_a_reader_that_has_enough_is_no_error(words: tuple[str, ...]) -> None:
     assert process.returncode == 0
 
 
+def test_a_verdict_that_nobody_read_is_not_yes() -> None:
+    # With pipefail, "podwall audit ... | head && kubectl annotate ..." must not go on.
+    shop, audited = (f"{Path(__file__).parents[2]}/examples/{each}" for each in ("shop", "audit"))
+    with subprocess.Popen(
+        [*PODWALL, "audit", shop, audited], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_stream_that_is_closed_from_the_start_is_no_error(stream: int) -> None:
     words = shlex.join([*PODWALL, "check", BROKEN])

@@ -12,6 +12,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -352,6 +353,12 @@ def _add(commands: Any, command: Command, chosen: bool) -> None:
         parser.set_defaults(run=getattr(module, command.run))
 
 
+_JUDGING = frozenset({"podwall.cli.audit", "podwall.cli.test", "podwall.cli.whatif"})
+"""Commands whose status others act on: an answer that nobody read to its end is not yes."""
+
+_UNREAD = 128 + signal.SIGPIPE
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -371,7 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _UNREAD if args.run.__module__ in _JUDGING else 0
     except OSError as error:
         if error.errno not in _FULL:
             raise
